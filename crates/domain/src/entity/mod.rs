@@ -1,0 +1,21 @@
+//! What was observed of the nouns: each entity is stored whole under its collection and key, with a revision.
+
+mod delivery;
+mod features;
+mod monitoring;
+mod notify;
+mod pipelines;
+mod registry;
+mod runs;
+
+pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Promotion, Shadow};
+pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
+pub use monitoring::{
+    FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind,
+};
+pub use notify::Notification;
+pub use pipelines::{
+    CacheEntry, PipelineRun, PipelineVersion, RunState, StepArtifact, StepAttempt, StepState, StepStatus, Trigger, TriggerKind,
+};
+pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, RegisteredModel, VersionStatus};
+pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};

@@ -1,0 +1,164 @@
+//! Pipelines as they ran.
+
+use crate::spec::PipelineSpec;
+use crate::{Digest, IncidentId, PipelineRunId, Scalar, Timestamp, TrainingSetId};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// A pipeline's definition, by the hash of definition, code, parameters and environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineVersion {
+    pub pipeline: String,
+    pub number: u64,
+    pub hash: Digest,
+    pub spec: PipelineSpec,
+    /// Content of the code files that the steps name.
+    pub code: Digest,
+    /// Interpreter and lock file.
+    pub environment: Digest,
+    pub git_commit: Option<String>,
+    pub created: Timestamp,
+}
+
+/// Who asked for a pipeline run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum TriggerKind {
+    Command,
+    Api,
+    Incident { incident: IncidentId },
+}
+
+/// Why and for what time a pipeline run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trigger {
+    #[serde(flatten)]
+    pub kind: TriggerKind,
+    /// `trigger.time`: labels that had arrived by then may be used.
+    pub time: Timestamp,
+    /// Where the gate's holdout ends: the end of the window that asked, or `time`.
+    pub holdout_to: Timestamp,
+}
+
+/// How a pipeline run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl RunState {
+    /// Whether nothing more will happen.
+    pub fn is_over(self) -> bool {
+        matches!(self, RunState::Succeeded | RunState::Failed | RunState::Cancelled)
+    }
+}
+
+/// One execution of a pipeline version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineRun {
+    pub id: PipelineRunId,
+    pub pipeline: String,
+    pub version: u64,
+    pub params: IndexMap<String, Scalar>,
+    pub trigger: Trigger,
+    pub state: RunState,
+    pub cancel_asked: bool,
+    pub requested: Timestamp,
+    /// Wall clock.
+    pub started: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
+    pub steps: IndexMap<String, StepStatus>,
+    /// The first failure, as it is shown.
+    pub error: Option<String>,
+}
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    #[default]
+    Waiting,
+    Running,
+    Succeeded,
+    /// Its outputs were taken from an earlier attempt with the same key.
+    Cached,
+    Failed,
+    /// A step before it did not succeed.
+    Skipped,
+    Cancelled,
+}
+
+impl StepState {
+    /// Whether its outputs are there.
+    pub fn is_done(self) -> bool {
+        matches!(self, StepState::Succeeded | StepState::Cached)
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(self) -> bool {
+        !matches!(self, StepState::Waiting | StepState::Running)
+    }
+}
+
+/// A step within a pipeline run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepStatus {
+    pub state: StepState,
+    /// Why it ran or was cached: `first run`, `params.max_iter changed`, `same key as RUN`.
+    pub why: Option<String>,
+    pub cache_key: Option<Digest>,
+    /// The components of the key by name, to tell why it reran.
+    pub key_parts: IndexMap<String, Digest>,
+    pub attempts: Vec<StepAttempt>,
+    pub outputs: IndexMap<String, StepArtifact>,
+    /// What a training-set step recorded.
+    pub training_set: Option<TrainingSetId>,
+}
+
+/// An output file of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepArtifact {
+    pub digest: Digest,
+    pub bytes: u64,
+    /// File name as the step wrote it.
+    pub name: String,
+}
+
+/// One attempt of a step, kept whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepAttempt {
+    pub number: u32,
+    pub command: Vec<String>,
+    /// Names and values of the variables it was given, secrets masked.
+    pub env: IndexMap<String, String>,
+    pub code: Option<Digest>,
+    pub git_commit: Option<String>,
+    /// Wall clock.
+    pub started: Timestamp,
+    pub ended: Option<Timestamp>,
+    pub exit: Option<i32>,
+    pub signal: Option<i32>,
+    pub timed_out: bool,
+    pub cpu_ms: Option<u64>,
+    pub peak_memory_bytes: Option<u64>,
+    /// The log of both streams, under the home.
+    pub log: String,
+    /// `pipeline retrain, step train, attempt 2: exit 1: ...`.
+    pub error: Option<String>,
+}
+
+/// What a cache key gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheEntry {
+    pub key: Digest,
+    pub outputs: IndexMap<String, StepArtifact>,
+    pub pipeline_run: PipelineRunId,
+    pub step: String,
+    pub training_set: Option<TrainingSetId>,
+    pub created: Timestamp,
+}

@@ -1,0 +1,214 @@
+//! Models: gate, serving, monitor; and who is told.
+
+use crate::{Span, Timestamp};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// `[model.NAME]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    pub task: Task,
+    /// The main metric: `mae`, `rmse`, `accuracy`, ...
+    pub metric: String,
+    /// Whether a client may move the alias `champion` by hand.
+    #[serde(default, skip_serializing_if = "super::features::is_false")]
+    pub protected: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<ServeSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorSpec>,
+}
+
+/// What the model predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    Regression,
+    /// Labels and predictions are 0 or 1, or probabilities of 1.
+    Classification,
+}
+
+/// `[model.NAME.gate]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateSpec {
+    /// `last 7d`: how much of the newest labelled time is held out of training and judged on.
+    pub holdout: String,
+    /// Checks; all must pass. `METRIC < NUMBER`, `METRIC <= champion.METRIC on holdout`,
+    /// `non_inferior(METRIC, margin = NUMBER)`, `superior(METRIC)`.
+    pub must: Vec<String>,
+    /// Confidence of the intervals, two-sided.
+    #[serde(default = "ninety_five")]
+    pub confidence: f64,
+    #[serde(default)]
+    pub approve: Approve,
+}
+
+/// Who lets a passed version out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approve {
+    #[default]
+    Auto,
+}
+
+/// `[model.NAME.serve]`.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeSpec {
+    /// Feature views looked up and computed inside predict, in the order of the model's columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Versions that go on as shadows after they were replaced, for comparison.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep_shadow: Vec<String>,
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+    /// How long a caller waits at most.
+    #[serde(default = "thirty_seconds")]
+    pub deadline: Span,
+    /// `required`: a prediction that cannot be logged is not answered.
+    #[serde(default)]
+    pub log: LogSpec,
+}
+
+/// `log = "required"` or `"best_effort"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogSpec {
+    #[default]
+    BestEffort,
+    Required,
+}
+
+/// `rollout = {..}`: what a version that passed its gate goes through before it is champion.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutSpec {
+    #[serde(default)]
+    pub shadow: ShadowSpec,
+}
+
+/// `shadow = {..}`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowSpec {
+    /// Requests that the shadow must have answered well.
+    #[serde(default)]
+    pub min_requests: u64,
+}
+
+/// `[model.NAME.monitor]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorSpec {
+    /// Length of a window in event time.
+    pub window: Span,
+    /// Where the windows' calendar begins.
+    pub origin: Timestamp,
+    #[serde(default = "training")]
+    pub reference: String,
+    #[serde(default)]
+    pub drift: DriftSpec,
+    /// `METRIC > FACTOR * best.METRIC for N windows`, or `METRIC > NUMBER for N windows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_if: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_incident: Option<IncidentAction>,
+    /// Fewer labelled rows than this in a window are no evidence.
+    #[serde(default = "min_rows")]
+    pub min_rows: u64,
+}
+
+/// `drift = {..}`: the distance a kind of column is watched with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftSpec {
+    #[serde(default = "wasserstein")]
+    pub numeric: String,
+    #[serde(default = "psi")]
+    pub categorical: String,
+    #[serde(default = "psi")]
+    pub prediction: String,
+    /// Thresholds fixed by hand, by feature; the others are learnt.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub threshold: IndexMap<String, f64>,
+}
+
+impl Default for DriftSpec {
+    fn default() -> Self {
+        DriftSpec { numeric: wasserstein(), categorical: psi(), prediction: psi(), threshold: IndexMap::new() }
+    }
+}
+
+/// `on_incident = {..}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentAction {
+    /// The pipeline that retrains.
+    pub run: String,
+    /// `false`: a person starts it (`trimtab incident retrain ID`).
+    #[serde(default = "yes")]
+    pub auto: bool,
+    /// Least event time between two retrainings of this model.
+    #[serde(default = "one_day")]
+    pub cooldown: Span,
+    #[serde(default = "three")]
+    pub max_per_week: u32,
+    /// Unhelpful retrainings in a row after which people are called.
+    #[serde(default = "two")]
+    pub escalate_after: u32,
+}
+
+/// `[notify.NAME]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySpec {
+    /// `env:NAME`, `file:PATH` or an address.
+    pub webhook: String,
+    /// `incident`, `gate.fail`, `promotion`, `escalation`, `drift`, `pipeline.fail`.
+    pub on: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn ninety_five() -> f64 {
+    0.95
+}
+
+fn training() -> String {
+    "training".into()
+}
+
+fn wasserstein() -> String {
+    "wasserstein".into()
+}
+
+fn psi() -> String {
+    "psi".into()
+}
+
+fn one_day() -> Span {
+    Span::days(1)
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn two() -> u32 {
+    2
+}
+
+fn min_rows() -> u64 {
+    100
+}
+
+fn thirty_seconds() -> Span {
+    Span::from_ms(30_000)
+}

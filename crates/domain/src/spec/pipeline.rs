@@ -1,0 +1,153 @@
+//! Pipelines, as declared.
+
+use crate::{Scalar, Span};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// `[pipeline.NAME]`.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSpec {
+    /// What may start it besides a command: `api`, `incident:MODEL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
+    /// Parameters with their defaults.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, Scalar>,
+    #[serde(default)]
+    pub step: IndexMap<String, StepSpec>,
+}
+
+/// `[pipeline.NAME.step.STEP]`: exactly one of `run`, `training_set`, `materialize`, `gate`.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSpec {
+    /// A command; `{in.NAME}`, `{out.NAME}` and `{params.NAME}` are filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<String>,
+    /// Built in: a point-in-time training set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_set: Option<TrainingSetSpec>,
+    /// Built in: feature views to bring up to date in the online store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub materialize: Vec<String>,
+    /// Built in: judge the newest version of this model that the pipeline run registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
+    /// Input name to `STEP.OUTPUT`.
+    #[serde(default, rename = "in", skip_serializing_if = "IndexMap::is_empty")]
+    pub input: IndexMap<String, String>,
+    /// Output name to file name.
+    #[serde(default, rename = "out", skip_serializing_if = "IndexMap::is_empty")]
+    pub output: IndexMap<String, String>,
+    /// Steps that must have finished, without an artifact in between.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// Files and folders whose content is part of the cache key, besides those that the command names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<String>,
+    /// Names of environment variables that the step may see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    #[serde(default, skip_serializing_if = "Need::is_default")]
+    pub need: Need,
+    /// `false`: the step runs every time.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub cache: bool,
+}
+
+/// `training_set = {..}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSetSpec {
+    pub model: String,
+    /// The source with the labels of the past; live labels are added to it.
+    pub labels: String,
+    /// The label's column.
+    pub label: String,
+    /// Feature views, in order; the columns of the training set follow it.
+    pub features: Vec<String>,
+    /// `trigger.time` or a time: labels that had arrived by then count.
+    #[serde(default = "trigger_time")]
+    pub until: String,
+}
+
+/// `retry = {..}`: `max` further attempts after the first, `wait * factor^n` between them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySpec {
+    pub max: u32,
+    #[serde(default = "ten_seconds")]
+    pub wait: Span,
+    #[serde(default = "two")]
+    pub factor: f64,
+}
+
+/// `need = {..}`: what the step asks of the pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Need {
+    #[serde(default = "one")]
+    pub cpu: u32,
+    /// `512MiB`, `2GiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem: Option<String>,
+}
+
+impl Default for Need {
+    fn default() -> Self {
+        Need { cpu: 1, mem: None }
+    }
+}
+
+impl Need {
+    fn is_default(&self) -> bool {
+        *self == Need::default()
+    }
+
+    /// The memory asked for in bytes: `B`, `KiB`, `MiB`, `GiB` (and `KB`, `MB`, `GB`, `M`, `G`); nothing asked for is `Ok(None)`.
+    pub fn mem_bytes(&self) -> Result<Option<u64>, String> {
+        let Some(text) = &self.mem else { return Ok(None) };
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let scale: f64 = match text[split..].trim() {
+            "B" | "" => 1.0,
+            "KiB" | "K" => 1024.0,
+            "MiB" | "M" => 1024.0 * 1024.0,
+            "GiB" | "G" => 1024.0 * 1024.0 * 1024.0,
+            "KB" => 1e3,
+            "MB" => 1e6,
+            "GB" => 1e9,
+            _ => return Err(format!("`{text}` is not an amount of memory; write 512MiB or 2GiB")),
+        };
+        let amount: f64 = text[..split].parse().map_err(|_| format!("`{text}` is not an amount of memory; write 512MiB or 2GiB"))?;
+        Ok(Some((amount * scale) as u64))
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn two() -> f64 {
+    2.0
+}
+
+fn ten_seconds() -> Span {
+    Span::from_ms(10_000)
+}
+
+fn trigger_time() -> String {
+    "trigger.time".into()
+}

@@ -1,0 +1,70 @@
+//! Compute: jobs that run somewhere, with the resources they asked for.
+
+use async_trait::async_trait;
+use domain::{Fault, Refusal, Span};
+use std::path::PathBuf;
+
+/// A job of a back end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub String);
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// Made from the causing event: submitting the same job twice starts it once.
+    pub id: JobId,
+    pub command: Vec<String>,
+    /// The whole environment: nothing else is inherited.
+    pub env: Vec<(String, String)>,
+    pub dir: PathBuf,
+    /// Both streams are appended here while it runs.
+    pub log: PathBuf,
+    pub cpu: u32,
+    pub mem_bytes: Option<u64>,
+    pub timeout: Option<Span>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct JobEnd {
+    pub exit: Option<i32>,
+    pub signal: Option<i32>,
+    pub timed_out: bool,
+    pub cancelled: bool,
+    /// Killed for using more memory than it asked for.
+    pub out_of_memory: bool,
+    pub cpu_ms: Option<u64>,
+    pub peak_memory_bytes: Option<u64>,
+    /// The last lines of the error stream.
+    pub stderr_tail: String,
+}
+
+impl JobEnd {
+    /// Whether it did its work.
+    pub fn is_success(&self) -> bool {
+        self.exit == Some(0)
+    }
+}
+
+/// Where jobs run. `run` waits for room in the pool, then for the end of the job; dropping the future does not end the job,
+/// `cancel` does, with every process it started.
+#[async_trait]
+pub trait ComputeBackend: Send + Sync {
+    /// Refuses at once what the pool can never hold; a job that ends badly is an `Ok`.
+    async fn run(&self, job: JobSpec) -> Result<JobEnd, ComputeError>;
+    /// Ends a queued or running job; one that is not there is no error.
+    async fn cancel(&self, job: &JobId);
+    /// Ends what an earlier process of this program left running of the job.
+    async fn reap(&self, job: &JobId) -> Result<(), Fault>;
+    /// Slots of the pool: `(cpu in use, cpu in all)`.
+    fn usage(&self) -> (u32, u32);
+}
+
+/// Why a job did not run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}

@@ -1,0 +1,1 @@
+//! One suite a port; every back end runs it.

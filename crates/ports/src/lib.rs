@@ -1,0 +1,33 @@
+//! The narrow traits through which the blocks reach the world, each with a conformance suite and an in-memory twin.
+//!
+//! A trait is the minimum for implementors; comfort lives in extension traits and in [`World`]. A port changes in its
+//! conformance suite first; every back end runs that suite, the in-memory twin included. Row batches cross as Arrow
+//! record batches; no SQL engine, no HTTP and no file format is visible here.
+
+mod artifacts;
+mod clock;
+mod compute;
+pub mod conformance;
+mod expr;
+pub mod memory;
+mod metadata;
+mod model;
+mod notifier;
+mod offline;
+mod online;
+mod rowlog;
+mod runs;
+mod world;
+
+pub use artifacts::{ArtifactExt, ArtifactInfo, ArtifactStore, ByteStream, Stored};
+pub use clock::Clock;
+pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec};
+pub use expr::{CompiledExprs, ExprEngine};
+pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
+pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError};
+pub use notifier::{Delivery, Notifier};
+pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
+pub use online::{OnlineRow, OnlineStore, PutReport};
+pub use rowlog::{AppendError, OpenPart, RowLog};
+pub use runs::{HistoryPage, Page, RunLog, RunSearch, RunStore, SearchError, ViewType};
+pub use world::{World, decide};

@@ -1,0 +1,57 @@
+//! Model runtimes: what turns a model version's files into answers.
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use domain::{Fault, ModelName, Refusal, Scalar, VersionNumber};
+use std::sync::Arc;
+
+/// A model version's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFiles {
+    pub model: ModelName,
+    pub version: VersionNumber,
+    /// The folder in the artifact store.
+    pub artifact_path: String,
+}
+
+/// Why a model does not load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The files or their environment: the message is the runtime's own.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Why a prediction was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The model does not take this input.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The worker is starting again after a crash; the request may be sent again.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// It took longer than the deadline.
+    #[error("no answer within the deadline")]
+    Timeout,
+}
+
+/// Loads model versions.
+#[async_trait]
+pub trait ModelRuntime: Send + Sync {
+    /// Loads a version; ready to answer when this returns. A crash later is the handle's to mend.
+    async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError>;
+}
+
+/// A loaded version: supervised, safe to call from several tasks.
+#[async_trait]
+pub trait ModelHandle: Send + Sync {
+    /// One value a row, in order. Columns by name, in the model's order.
+    async fn predict(&self, rows: &RecordBatch, deadline: std::time::Duration) -> Result<Vec<Scalar>, PredictError>;
+    /// Answers what is under way, then ends.
+    async fn stop(&self);
+    /// Crashes so far.
+    fn crashes(&self) -> u64;
+}
