@@ -57,6 +57,8 @@ collections! {
     LoggedModel "logged_model" |e| e.id.clone();
     PipelineVersion "pipeline_version" |e| format!("{}/{}", e.pipeline, e.number);
     PipelineRun "pipeline_run" |e| e.id.to_string();
+    PipelineStep "pipeline_step" |e| format!("{}/{}", e.pipeline_run, e.name);
+    LastStepKey "last_step_key" |e| format!("{}/{}", e.pipeline, e.step);
     CacheEntry "step_cache" |e| e.key.to_string();
     GateRequest "gate_request" |e| format!("{}/{}", e.model, e.challenger);
     GateReport "gate_report" |e| format!("{}/{}", e.model, e.challenger);
@@ -97,6 +99,8 @@ pub enum RunWrite {
     SetTag { run: RunId, tag: Tag },
     DeleteTag { run: RunId, key: String },
     SetExperimentTag { experiment: ExperimentId, tag: Tag },
+    /// Puts every run of the experiment into the bin, or takes it out.
+    StageRuns { experiment: ExperimentId, stage: LifecycleStage },
 }
 
 /// Who did it.

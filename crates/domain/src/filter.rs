@@ -1,5 +1,9 @@
 //! The search filter, parsed once; stores get the [`Expr`] and never the text.
 
+mod eval;
+
+pub use eval::{Found, Searchable, like};
+
 use serde::{Deserialize, Serialize};
 
 /// What a clause looks at.

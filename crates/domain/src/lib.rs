@@ -14,6 +14,7 @@ mod error;
 mod event;
 pub mod filter;
 mod id;
+mod number;
 mod row;
 pub mod spec;
 mod time;
@@ -26,6 +27,7 @@ pub use event::{Event, Topic};
 pub use id::{
     ExperimentId, IncidentId, ModelName, Name, PipelineRunId, PredictionId, RunId, TrainingSetId, VersionNumber,
 };
+pub use number::OrderedNumber;
 pub use row::{EntityKey, Row, Scalar};
 pub use time::{Range, Span, Timestamp};
 pub use verdict::Verdict;

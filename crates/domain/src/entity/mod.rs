@@ -15,7 +15,8 @@ pub use monitoring::{
 };
 pub use notify::Notification;
 pub use pipelines::{
-    CacheEntry, PipelineRun, PipelineVersion, RunState, StepArtifact, StepAttempt, StepState, StepStatus, Trigger, TriggerKind,
+    CacheEntry, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepAttempt, StepState, Trigger,
+    TriggerKind,
 };
 pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, RegisteredModel, VersionStatus};
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};

@@ -72,7 +72,6 @@ pub struct PipelineRun {
     /// Wall clock.
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
-    pub steps: IndexMap<String, StepStatus>,
     /// The first failure, as it is shown.
     pub error: Option<String>,
 }
@@ -106,8 +105,10 @@ impl StepState {
 }
 
 /// A step within a pipeline run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StepStatus {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineStep {
+    pub pipeline_run: PipelineRunId,
+    pub name: String,
     pub state: StepState,
     /// Why it ran or was cached: `first run`, `params.max_iter changed`, `same key as RUN`.
     pub why: Option<String>,
@@ -118,6 +119,31 @@ pub struct StepStatus {
     pub outputs: IndexMap<String, StepArtifact>,
     /// What a training-set step recorded.
     pub training_set: Option<TrainingSetId>,
+}
+
+impl PipelineStep {
+    /// A step that waits for its turn.
+    pub fn waiting(pipeline_run: PipelineRunId, name: &str) -> Self {
+        PipelineStep {
+            pipeline_run,
+            name: name.into(),
+            state: StepState::Waiting,
+            why: None,
+            cache_key: None,
+            key_parts: IndexMap::new(),
+            attempts: Vec::new(),
+            outputs: IndexMap::new(),
+            training_set: None,
+        }
+    }
+}
+
+/// The cache key of a step as it was last computed, by component: what "why it reran" is told from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastStepKey {
+    pub pipeline: String,
+    pub step: String,
+    pub parts: IndexMap<String, Digest>,
 }
 
 /// An output file of a step.

@@ -1,6 +1,7 @@
 //! Experiments and runs. The `RunStore` owns them; the other entities are documents in the metadata store.
 
-use crate::{ExperimentId, RunId, Timestamp};
+use crate::filter::{Field, Found, Searchable};
+use crate::{ExperimentId, OrderedNumber, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Whether a thing is there or in the bin.
@@ -10,6 +11,16 @@ pub enum LifecycleStage {
     #[default]
     Active,
     Deleted,
+}
+
+impl LifecycleStage {
+    /// The word that stores and clients use.
+    pub fn word(self) -> &'static str {
+        match self {
+            LifecycleStage::Active => "active",
+            LifecycleStage::Deleted => "deleted",
+        }
+    }
 }
 
 /// A named group of runs.
@@ -36,6 +47,28 @@ pub enum RunStatus {
     Killed,
 }
 
+impl RunStatus {
+    /// Every status.
+    pub const ALL: [RunStatus; 5] =
+        [RunStatus::Running, RunStatus::Scheduled, RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
+
+    /// The word that stores, filters and clients use.
+    pub fn word(self) -> &'static str {
+        match self {
+            RunStatus::Running => "RUNNING",
+            RunStatus::Scheduled => "SCHEDULED",
+            RunStatus::Finished => "FINISHED",
+            RunStatus::Failed => "FAILED",
+            RunStatus::Killed => "KILLED",
+        }
+    }
+
+    /// The status of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        RunStatus::ALL.into_iter().find(|status| status.word() == word)
+    }
+}
+
 /// A tracking run with what was logged to it; `metrics` holds the latest value of each key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -59,6 +92,43 @@ impl Run {
     /// The value of a tag.
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.as_str())
+    }
+}
+
+impl Searchable for Run {
+    fn find(&self, field: &Field) -> Vec<Found<'_>> {
+        match field {
+            Field::Attribute(name) => match name.as_str() {
+                "run_id" => vec![Found::Text(self.id.as_str())],
+                "run_name" => vec![Found::Text(&self.name)],
+                "status" => vec![Found::Text(self.status.word())],
+                "user_id" => vec![Found::Text(&self.user)],
+                "artifact_uri" => vec![Found::Text(&self.artifact_uri)],
+                "start_time" => vec![Found::Number(self.start.ms() as f64)],
+                "end_time" => self.end.map(|end| Found::Number(end.ms() as f64)).into_iter().collect(),
+                _ => Vec::new(),
+            },
+            Field::Metric(key) => self.metrics.iter().filter(|m| m.key == *key).map(|m| Found::Number(m.value)).collect(),
+            Field::Param(key) => self.params.iter().filter(|p| p.key == *key).map(|p| Found::Text(&p.value)).collect(),
+            Field::Tag(key) => self.tag(key).map(Found::Text).into_iter().collect(),
+            Field::Dataset(part) => self.inputs.iter().flat_map(|input| input.part(part)).map(Found::Text).collect(),
+        }
+    }
+}
+
+impl Searchable for Experiment {
+    fn find(&self, field: &Field) -> Vec<Found<'_>> {
+        match field {
+            Field::Attribute(name) => match name.as_str() {
+                "name" => vec![Found::Text(&self.name)],
+                "experiment_id" => vec![Found::Text(self.id.as_str())],
+                "creation_time" => vec![Found::Number(self.created.ms() as f64)],
+                "last_update_time" => vec![Found::Number(self.updated.ms() as f64)],
+                _ => Vec::new(),
+            },
+            Field::Tag(key) => self.tags.iter().filter(|tag| tag.key == *key).map(|tag| Found::Text(&tag.value)).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -97,6 +167,18 @@ pub struct Metric {
     pub dataset_digest: Option<String>,
 }
 
+impl Metric {
+    /// The point of a key with the greatest rank is its latest: step, then time, then value.
+    pub fn rank(&self) -> (i64, i64, OrderedNumber) {
+        (self.step, self.time.ms(), OrderedNumber::new(self.value))
+    }
+
+    /// Where the point stands in its key's history: time, then step, then value. Two points at one place are the same point.
+    pub fn place(&self) -> (i64, i64, OrderedNumber) {
+        (self.time.ms(), self.step, OrderedNumber::new(self.value))
+    }
+}
+
 /// A dataset that a run read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetInput {
@@ -107,6 +189,21 @@ pub struct DatasetInput {
     pub schema: Option<String>,
     pub profile: Option<String>,
     pub tags: Vec<Tag>,
+}
+
+impl DatasetInput {
+    /// The tag that says what a dataset was for.
+    pub const CONTEXT_TAG: &str = "mlflow.data.context";
+
+    /// `name`, `digest` or `context`, as a filter asks for it.
+    fn part(&self, part: &str) -> Option<&str> {
+        match part {
+            "name" => Some(&self.name),
+            "digest" => Some(&self.digest),
+            "context" => self.tags.iter().find(|tag| tag.key == Self::CONTEXT_TAG).map(|tag| tag.value.as_str()),
+            _ => None,
+        }
+    }
 }
 
 /// A logged model that a run wrote, or read when `input` is true.

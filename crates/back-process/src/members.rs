@@ -1,0 +1,126 @@
+//! The processes of a job, found by process group and by the cookie in their environment.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The variable that marks a job's processes; inherited by all that they start.
+pub(crate) const COOKIE: &str = "TRIMTAB_JOB";
+/// Clock ticks a second in `/proc/PID/stat`; 100 on every Linux.
+const TICKS: u64 = 100;
+const PAGE: u64 = 4096;
+
+pub(crate) struct Members {
+    mark: Vec<u8>,
+    group: Option<i32>,
+}
+
+struct Process {
+    pid: i32,
+    ticks: u64,
+    resident_bytes: u64,
+}
+
+/// What a job used so far.
+#[derive(Default)]
+pub(crate) struct Usage {
+    pub(crate) memory_bytes: u64,
+    peak: u64,
+    ticks: HashMap<i32, u64>,
+    sampled: bool,
+}
+
+impl Usage {
+    /// Takes a sample in; a process that ended keeps the last count of its own.
+    pub(crate) fn take(&mut self, sample: UsageSample) {
+        self.memory_bytes = sample.0.iter().map(|process| process.resident_bytes).sum();
+        self.peak = self.peak.max(self.memory_bytes);
+        for process in sample.0 {
+            self.ticks.insert(process.pid, process.ticks);
+        }
+        self.sampled = true;
+    }
+
+    pub(crate) fn cpu_ms(&self) -> Option<u64> {
+        self.sampled.then(|| self.ticks.values().sum::<u64>() * 1000 / TICKS)
+    }
+
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        (self.peak > 0).then_some(self.peak)
+    }
+}
+
+pub(crate) struct UsageSample(Vec<Process>);
+
+impl Members {
+    pub(crate) fn of(job: &str, leader: Option<u32>) -> Self {
+        Members { mark: format!("{COOKIE}={job}").into_bytes(), group: leader.map(|pid| pid as i32) }
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+        entries.flatten().filter_map(|entry| self.member(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
+    fn member(&self, pid: i32) -> Option<Process> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in brackets and may hold anything; the fields after it are numbers.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        if fields.first() == Some(&"Z") {
+            return None;
+        }
+        let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
+        let in_group = self.group.is_some_and(|group| number(2) == Some(group as u64));
+        if !in_group && !self.is_marked(pid) {
+            return None;
+        }
+        Some(Process { pid, ticks: number(11)? + number(12)?, resident_bytes: number(21)? * PAGE })
+    }
+
+    fn is_marked(&self, pid: i32) -> bool {
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+        environment.split(|byte| *byte == 0).any(|variable| variable == self.mark)
+    }
+
+    pub(crate) fn usage(&self) -> UsageSample {
+        UsageSample(self.processes())
+    }
+
+    /// Signals every process of the job; whether there was one.
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
+        let processes = self.processes();
+        for process in &processes {
+            // A process that ended meanwhile needs no signal.
+            let _ = kill(Pid::from_raw(process.pid), signal);
+        }
+        !processes.is_empty()
+    }
+
+    /// Asks all to end, then makes them.
+    pub(crate) async fn end(&self, grace: Duration) {
+        let step = Duration::from_millis(20);
+        if !grace.is_zero() {
+            let mut waited = Duration::ZERO;
+            self.signal(Signal::SIGTERM);
+            while waited < grace && !self.processes().is_empty() {
+                tokio::time::sleep(step).await;
+                waited += step;
+            }
+        }
+        // A process may start another between the look and the signal: look until none is left.
+        for _ in 0..100 {
+            if !self.signal(Signal::SIGKILL) {
+                return;
+            }
+            tokio::time::sleep(step).await;
+        }
+    }
+}
+
+/// Memory of the machine.
+pub(crate) fn total_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

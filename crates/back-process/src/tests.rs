@@ -1,0 +1,96 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use domain::Span;
+use std::path::PathBuf;
+
+fn sh(id: &str, script: &str, folder: &std::path::Path) -> JobSpec {
+    JobSpec {
+        id: JobId(format!("{id}-{}", std::process::id())),
+        command: vec!["sh".into(), "-c".into(), script.into()],
+        env: vec![("PATH".into(), std::env::var("PATH").unwrap())],
+        dir: folder.into(),
+        log: folder.join(format!("{id}.log")),
+        cpu: 1,
+        mem_bytes: None,
+        timeout: None,
+    }
+}
+
+fn is_alive(pid_file: PathBuf) -> bool {
+    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+#[tokio::test]
+async fn exit_output_and_environment_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = LocalPool::new(2, 1 << 30);
+    let mut job = sh("exit", "echo out; echo $SECRET >&2; printenv HOME", folder.path());
+    job.env.push(("SECRET".into(), "given".into()));
+    let end = pool.run(job.clone()).await.unwrap();
+    assert_eq!((end.exit, end.signal, end.stderr_tail.as_str()), (Some(1), None, "given"), "printenv finds no HOME");
+    let log = std::fs::read_to_string(&job.log).unwrap();
+    assert!(log.contains("out\n") && log.contains("given\n"), "{log}");
+}
+
+#[tokio::test]
+async fn a_timeout_ends_the_whole_tree_and_daemons_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = LocalPool::new(2, 1 << 30);
+    let mut job = sh("tree", "setsid sleep 300 & echo $! > daemon; sleep 300 & echo $! > child; wait", folder.path());
+    job.timeout = Some(Span::from_ms(300));
+    let end = pool.run(job).await.unwrap();
+    assert!(end.timed_out);
+    assert!(!is_alive(folder.path().join("daemon")) && !is_alive(folder.path().join("child")));
+}
+
+#[tokio::test]
+async fn cancel_ends_a_job_that_ignores_the_first_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = std::sync::Arc::new(LocalPool::new(1, 1 << 30));
+    let job = sh("stubborn", "trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done", folder.path());
+    let running = tokio::spawn({
+        let (pool, job) = (pool.clone(), job.clone());
+        async move { pool.run(job).await }
+    });
+    let pid = folder.path().join("pid");
+    while std::fs::read_to_string(&pid).map_or(true, |text| text.trim().is_empty()) {
+        tokio::task::yield_now().await;
+    }
+    pool.cancel(&job.id).await;
+    let end = running.await.unwrap().unwrap();
+    assert!(end.cancelled && end.signal == Some(9));
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test]
+async fn what_asks_for_too_much_is_refused_and_what_takes_too_much_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = LocalPool::new(1, 64 << 20);
+    let mut job = sh("large", "true", folder.path());
+    job.cpu = 2;
+    assert!(matches!(pool.run(job).await, Err(ComputeError::Refused(refusal)) if refusal.code == "job/too_large"));
+    let mut job = sh("greedy", "x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 5", folder.path());
+    job.mem_bytes = Some(20 << 20);
+    let end = pool.run(job).await.unwrap();
+    assert!(end.out_of_memory && end.signal == Some(9), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_the_callers_to_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = sh("missing", "", folder.path());
+    job.command = vec!["no-such-program".into()];
+    let refused = LocalPool::new(1, 1 << 30).run(job).await;
+    assert!(matches!(refused, Err(ComputeError::Refused(refusal)) if refusal.what.contains("no-such-program")));
+}
+
+#[tokio::test]
+async fn endless_lines_and_invalid_text_are_kept_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = sh("noise", "head -c 3000000 /dev/zero >&2; printf '\\377\\376end' >&2; exit 1", folder.path());
+    let end = LocalPool::new(1, 1 << 30).run(job.clone()).await.unwrap();
+    assert!(end.stderr_tail.ends_with("end") && end.stderr_tail.len() <= 3 * output::TAIL_BYTES);
+    assert_eq!(std::fs::metadata(job.log).unwrap().len(), 3_000_005);
+}

@@ -1,0 +1,62 @@
+//! Numbers that sort.
+
+/// A number with a total order, as an integer: NaN above +∞, negative zero as zero, every other value exact.
+///
+/// Metric points are keyed and ordered by it, so that a store needs no opinion of its own about NaN.
+///
+/// ```
+/// use domain::OrderedNumber;
+/// let mut values = [f64::NAN, 1.0, f64::INFINITY, -2.5].map(OrderedNumber::new);
+/// values.sort();
+/// assert_eq!(values.map(OrderedNumber::get)[..3], [-2.5, 1.0, f64::INFINITY]);
+/// assert!(values[3].get().is_nan());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderedNumber(i64);
+
+impl OrderedNumber {
+    /// From a number.
+    pub fn new(value: f64) -> Self {
+        let canonical = if value.is_nan() { f64::NAN.abs() } else { value + 0.0 };
+        OrderedNumber(flip(canonical.to_bits() as i64))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        f64::from_bits(flip(self.0) as u64)
+    }
+
+    /// The integer that a store keeps.
+    pub fn bits(self) -> i64 {
+        self.0
+    }
+
+    /// From the integer that a store kept.
+    pub fn from_bits(bits: i64) -> Self {
+        OrderedNumber(bits)
+    }
+}
+
+/// Turns the order of negative floats around; its own inverse.
+fn flip(bits: i64) -> i64 {
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_value_survive() {
+        let sorted = [f64::NEG_INFINITY, -1e300, -1.0, -f64::MIN_POSITIVE, 0.0, 5e-324, 0.1, 1.0, 1e308, f64::INFINITY];
+        for pair in sorted.windows(2) {
+            assert!(OrderedNumber::new(pair[0]) < OrderedNumber::new(pair[1]), "{pair:?}");
+        }
+        for value in sorted {
+            assert_eq!(OrderedNumber::new(value).get(), value);
+        }
+        assert_eq!(OrderedNumber::new(-0.0), OrderedNumber::new(0.0));
+        assert_eq!(OrderedNumber::new(-f64::NAN), OrderedNumber::new(f64::NAN));
+        assert!(OrderedNumber::new(f64::NAN) > OrderedNumber::new(f64::INFINITY));
+    }
+}
