@@ -15,6 +15,7 @@ mod model;
 mod notifier;
 mod offline;
 mod online;
+pub mod refusals;
 mod rowlog;
 mod runs;
 mod world;

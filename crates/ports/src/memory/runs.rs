@@ -1,5 +1,6 @@
 //! Experiments and runs in memory.
 
+use crate::refusals::{bad_token, changed_param, deleted_run, no_experiment, no_run, taken_experiment, taken_run};
 use crate::{CommitError, HistoryPage, Page, RunLog, RunSearch, SearchError, ViewType};
 use domain::entity::{Experiment, LifecycleStage, Metric, Run, Tag};
 use domain::{ExperimentId, OrderedNumber, Refusal, RunId, RunWrite};
@@ -97,7 +98,7 @@ impl Runs {
 
     fn put_experiment(&mut self, mut experiment: Experiment, revision: u64) -> Result<(), Refusal> {
         if self.experiments.values().any(|(_, other)| other.name == experiment.name && other.id != experiment.id) {
-            return Err(Refusal::new(domain::Kind::Exists, "experiment/exists", format!("experiment `{}` is there already", experiment.name)));
+            return Err(taken_experiment(&experiment.name));
         }
         experiment.tags.sort_by(|a, b| a.key.cmp(&b.key));
         self.experiments.insert(experiment.id.clone(), (revision, experiment));
@@ -107,7 +108,7 @@ impl Runs {
 
     fn create_run(&mut self, mut run: Run, revision: u64) -> Result<(), Refusal> {
         if self.runs.contains_key(&run.id) {
-            return Err(Refusal::new(domain::Kind::Exists, "run/exists", format!("run `{}` is there already", run.id)));
+            return Err(taken_run(&run.id));
         }
         if !self.experiments.contains_key(&run.experiment) {
             return Err(no_experiment(&run.experiment));
@@ -133,14 +134,14 @@ impl Runs {
     }
 
     fn stored(&mut self, id: &RunId) -> Result<&mut Stored, Refusal> {
-        let found = self.runs.get_mut(id).ok_or_else(|| Refusal::not_found("run/not_found", format!("no run `{id}`")))?;
+        let found = self.runs.get_mut(id).ok_or_else(|| no_run(id))?;
         Ok(Arc::make_mut(found))
     }
 
     fn active(&mut self, id: &RunId) -> Result<&mut Stored, Refusal> {
         let stored = self.stored(id)?;
         if stored.run.lifecycle_stage == LifecycleStage::Deleted {
-            return Err(Refusal::conflict("run/deleted", format!("run `{id}` is deleted")).hint("restore it first"));
+            return Err(deleted_run(id));
         }
         Ok(stored)
     }
@@ -176,7 +177,7 @@ impl Runs {
             None => 0,
             Some(token) => token.parse().map_err(|_| bad_token(token))?,
         };
-        let stored = self.runs.get(run).ok_or_else(|| Refusal::not_found("run/not_found", format!("no run `{run}`")))?;
+        let stored = self.runs.get(run).ok_or_else(|| no_run(run))?;
         let Some(all) = stored.points.get(key) else { return Ok(HistoryPage { points: Vec::new(), token: None }) };
         let limit = limit.unwrap_or(usize::MAX);
         let points: Vec<_> = all.values().skip(skip).take(limit).cloned().collect();
@@ -237,16 +238,4 @@ fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
         Ok(at) => tags[at] = tag,
         Err(at) => tags.insert(at, tag),
     }
-}
-
-fn no_experiment(id: &ExperimentId) -> Refusal {
-    Refusal::not_found("experiment/not_found", format!("no experiment `{id}`"))
-}
-
-fn changed_param(key: &str, old: &str, new: &str) -> Refusal {
-    Refusal::conflict("param/immutable", format!("param `{key}` is `{old}` and cannot become `{new}`"))
-}
-
-fn bad_token(token: &str) -> Refusal {
-    Refusal::invalid("search/token", format!("`{token}` is not a page token of this search")).hint("begin again without a token")
 }

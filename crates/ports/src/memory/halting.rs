@@ -1,0 +1,124 @@
+//! A store that dies at a chosen write, so that a scenario can be killed at every one of them.
+
+use crate::{CommitError, Committed, HistoryPage, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError, Snapshot};
+use async_trait::async_trait;
+use domain::entity::Run;
+use domain::{Batch, Fault, Recorded, RunId};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// On which side of the write the store dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The write is lost.
+    Before,
+    /// The write is kept, but its writer never hears of it.
+    After,
+}
+
+/// Passes everything on to `inner` until the chosen write; from then on every write is a fault, until it is revived.
+/// Commits and run logs count alike. Reads go on: the dead process does not read, and a test wants to look.
+pub struct Halting<S: ?Sized> {
+    state: Mutex<State>,
+    halted: watch::Sender<bool>,
+    inner: Arc<S>,
+}
+
+#[derive(Default)]
+struct State {
+    writes: u64,
+    plan: Option<(u64, Halt)>,
+}
+
+impl<S: ?Sized> Halting<S> {
+    /// A store that does not die until it is told to.
+    pub fn new(inner: Arc<S>) -> Arc<Self> {
+        Arc::new(Halting { state: Mutex::default(), halted: watch::channel(false).0, inner })
+    }
+
+    /// Dies at the n-th write from now, counted from 1.
+    pub fn halt_at(&self, n: u64, side: Halt) {
+        let mut state = self.state.lock();
+        state.plan = Some((state.writes + n, side));
+    }
+
+    /// Writes asked for so far.
+    pub fn writes(&self) -> u64 {
+        self.state.lock().writes
+    }
+
+    /// Turns true when the store has died.
+    pub fn halted(&self) -> watch::Receiver<bool> {
+        self.halted.subscribe()
+    }
+
+    /// Works again, with what is in `inner`.
+    pub fn revive(&self) {
+        self.state.lock().plan = None;
+        self.halted.send_replace(false);
+    }
+
+    /// Counts a write and tells what becomes of it: `None` if it goes through as if nothing were.
+    fn next(&self) -> Option<Halt> {
+        let mut state = self.state.lock();
+        state.writes += 1;
+        let (at, side) = state.plan?;
+        match state.writes.cmp(&at) {
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Equal => Some(side),
+            std::cmp::Ordering::Greater => Some(Halt::Before),
+        }
+    }
+
+    async fn through<T>(&self, write: impl Future<Output = Result<T, CommitError>>) -> Result<T, CommitError> {
+        let Some(side) = self.next() else { return write.await };
+        if side == Halt::After {
+            write.await?;
+        }
+        self.halted.send_replace(true);
+        Err(CommitError::Fault(Fault::broken("the store was halted")))
+    }
+}
+
+#[async_trait]
+impl<S: MetadataStore + ?Sized> MetadataStore for Halting<S> {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, Fault> {
+        self.inner.snapshot()
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        self.through(self.inner.commit(batch)).await
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Recorded>, Fault> {
+        self.inner.events(after, limit)
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.inner.head()
+    }
+
+    fn cursor(&self, name: &str) -> Result<u64, Fault> {
+        self.inner.cursor(name)
+    }
+}
+
+#[async_trait]
+impl<S: RunStore + ?Sized> RunStore for Halting<S> {
+    async fn log(&self, run: &RunId, what: RunLog) -> Result<(), CommitError> {
+        self.through(self.inner.log(run, what)).await
+    }
+
+    fn run(&self, id: &RunId) -> Result<Option<Run>, Fault> {
+        self.inner.run(id)
+    }
+
+    fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError> {
+        self.inner.search(search)
+    }
+
+    fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError> {
+        self.inner.history(run, key, limit, token)
+    }
+}
