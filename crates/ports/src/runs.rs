@@ -19,6 +19,7 @@ pub enum ViewType {
 /// A search over runs.
 #[derive(Clone, Debug, Default)]
 pub struct RunSearch {
+    /// Runs of these; none means no run.
     pub experiments: Vec<ExperimentId>,
     pub filter: Expr,
     pub view: ViewType,

@@ -1,1 +1,4 @@
 //! One suite a port; every back end runs it.
+
+pub mod metadata;
+pub mod runs;
