@@ -1,1 +1,24 @@
-//! (in work)
+//! Pipelines: steps as commands and built-in steps, edges from artifacts, a content-addressed cache, retries, resume.
+//!
+//! Why: a flow must be versioned, every run of it logged, and a failure must say what broke and how to go on.
+//!
+//! - [`check`] says what is wrong with a definition before anything runs.
+//! - [`commands`] decides about whole pipeline runs: request, resume, cancel.
+//! - [`schedule`] decides which step is next; pure, so that it can be tested over random graphs.
+//! - [`key`] makes cache keys and tells why a step runs again.
+//! - [`work`] runs steps: the only part that touches processes and files.
+//!
+//! Invariants: a step that finished is never run again within its pipeline run; a step runs only when all that it needs is
+//! done; the outputs of a step are content-addressed before the step counts as done; a pipeline run names the version
+//! (definition, code, environment) that it ran.
+
+pub mod check;
+pub mod commands;
+pub mod key;
+pub mod schedule;
+pub mod template;
+pub mod work;
+
+pub use check::{Edge, edges};
+pub use commands::Fingerprint;
+pub use work::{BuiltIn, BuiltInStep, Engine, EngineConfig, StepFailure};

@@ -1,10 +1,12 @@
 //! In-memory twins of the ports, for tests and scenarios.
 
 mod clock;
+mod compute;
 mod halting;
 mod metadata;
 mod runs;
 
 pub use clock::ManualClock;
+pub use compute::MemoryCompute;
 pub use halting::{Halt, Halting};
 pub use metadata::MemoryStore;

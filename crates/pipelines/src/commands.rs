@@ -1,0 +1,191 @@
+//! Decisions about whole pipeline runs.
+
+use crate::check;
+use domain::entity::{AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
+use domain::spec::PipelineSpec;
+use domain::{Actor, Batch, Digest, Event, PipelineRunId, Refusal, Scalar, Timestamp};
+use indexmap::IndexMap;
+use ports::{CommitError, World};
+
+/// What was found on disk when a pipeline was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fingerprint {
+    pub code: Digest,
+    pub environment: Digest,
+    pub git_commit: Option<String>,
+}
+
+/// Asks for a pipeline run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `None`: the next number of the pipeline. Asking for an id twice makes one pipeline run.
+    pub id: Option<PipelineRunId>,
+    pub pipeline: String,
+    pub params: IndexMap<String, Scalar>,
+    pub trigger: Trigger,
+    pub fingerprint: Fingerprint,
+    pub cause: Option<u64>,
+    pub thread: Option<String>,
+}
+
+/// The declared pipeline.
+pub fn declared(world: &World, pipeline: &str) -> Result<PipelineSpec, CommitError> {
+    let project = world.get::<AppliedProject>("project")?;
+    let Some(project) = project else {
+        return Err(Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply").into());
+    };
+    project.spec.pipeline.get(pipeline).cloned().ok_or_else(|| {
+        let names: Vec<&str> = project.spec.pipeline.keys().map(String::as_str).collect();
+        Refusal::not_found("pipeline/not_found", format!("there is no pipeline `{pipeline}`"))
+            .hint(if names.is_empty() { "declare one in trimtab.toml".into() } else { format!("pipelines: {}", names.join(", ")) })
+            .into()
+    })
+}
+
+/// Decides on a request: the pipeline run with its version.
+pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) -> Result<(Batch, PipelineRunId), CommitError> {
+    let mut batch = Batch::new(actor.clone(), now);
+    batch.cause = request.cause;
+    batch.thread = request.thread.clone();
+    if let Some(id) = &request.id
+        && world.get::<PipelineRun>(id.as_str())?.is_some()
+    {
+        return Ok((batch, id.clone()));
+    }
+    let spec = declared(world, &request.pipeline)?;
+    check::check(&request.pipeline, &spec)?;
+    let allowed = match &request.trigger.kind {
+        TriggerKind::Command | TriggerKind::Incident { .. } => true,
+        TriggerKind::Api => spec.on.iter().any(|on| on == "api"),
+    };
+    if !allowed {
+        return Err(Refusal::new(domain::Kind::Forbidden, "pipeline/trigger", format!("pipeline {} does not list `api` under `on`", request.pipeline))
+            .hint("add \"api\" to `on`, or use `trimtab pipeline run`")
+            .into());
+    }
+    let params = merge_params(&spec, &request.params)?;
+    let id = match &request.id {
+        Some(id) => id.clone(),
+        None => {
+            let taken = world.list::<PipelineRun>()?.iter().filter(|run| run.pipeline == request.pipeline).count();
+            PipelineRunId::new(format!("{}-{}", request.pipeline, taken + 1))
+        }
+    };
+    let version = version_of(world, &mut batch, &request.pipeline, &spec, &request.fingerprint, now)?;
+    batch.write(&PipelineRun {
+        id: id.clone(),
+        pipeline: request.pipeline.clone(),
+        version,
+        params,
+        trigger: request.trigger.clone(),
+        state: RunState::Queued,
+        cancel_asked: false,
+        requested: now,
+        started: None,
+        ended: None,
+        error: None,
+    });
+    for step in spec.step.keys() {
+        batch.write(&PipelineStep::waiting(id.clone(), step));
+    }
+    batch.say(Event::PipelineRunRequested {
+        pipeline_run: id.clone(),
+        pipeline: request.pipeline.clone(),
+        version,
+        trigger: request.trigger.kind.clone(),
+    });
+    Ok((batch, id))
+}
+
+fn merge_params(spec: &PipelineSpec, given: &IndexMap<String, Scalar>) -> Result<IndexMap<String, Scalar>, Refusal> {
+    let mut params = spec.params.clone();
+    for (name, value) in given {
+        let Some(default) = spec.params.get(name) else {
+            let names: Vec<&str> = spec.params.keys().map(String::as_str).collect();
+            return Err(Refusal::invalid("pipeline/param", format!("there is no parameter `{name}`")).hint(format!("parameters: {}", names.join(", "))));
+        };
+        let fits = std::mem::discriminant(default) == std::mem::discriminant(value) || (default.as_f64().is_some() && value.as_f64().is_some());
+        if !fits && *default != Scalar::Null {
+            let what = format!("parameter `{name}` is {}, not {}", default.type_name(), value.type_name());
+            return Err(Refusal::invalid("pipeline/param", what).at(format!("params.{name}")));
+        }
+        params.insert(name.clone(), value.clone());
+    }
+    Ok(params)
+}
+
+/// The number of the version with this hash; a new one if there is none.
+fn version_of(
+    world: &World,
+    batch: &mut Batch,
+    pipeline: &str,
+    spec: &PipelineSpec,
+    fingerprint: &Fingerprint,
+    now: Timestamp,
+) -> Result<u64, CommitError> {
+    let hash = Digest::of_json(&(spec, &fingerprint.code, &fingerprint.environment));
+    let versions = world.scope::<PipelineVersion>(pipeline)?;
+    if let Some(same) = versions.iter().find(|version| version.hash == hash) {
+        return Ok(same.number);
+    }
+    let number = versions.iter().map(|version| version.number).max().unwrap_or(0) + 1;
+    batch.write(&PipelineVersion {
+        pipeline: pipeline.into(),
+        number,
+        hash,
+        spec: spec.clone(),
+        code: fingerprint.code.clone(),
+        environment: fingerprint.environment.clone(),
+        git_commit: fingerprint.git_commit.clone(),
+        created: now,
+    });
+    Ok(number)
+}
+
+fn found(world: &World, id: &PipelineRunId) -> Result<PipelineRun, CommitError> {
+    world.get::<PipelineRun>(id.as_str())?.ok_or_else(|| {
+        Refusal::not_found("pipeline_run/not_found", format!("there is no pipeline run `{id}`")).hint("trimtab pipeline ls").into()
+    })
+}
+
+/// Asks a pipeline run to stop. One that is over stays as it is.
+pub fn cancel(world: &World, id: &PipelineRunId, actor: &Actor, now: Timestamp) -> Result<(Batch, ()), CommitError> {
+    let mut run = found(world, id)?;
+    let mut batch = Batch::new(actor.clone(), now);
+    if run.state.is_over() || run.cancel_asked {
+        return Ok((batch, ()));
+    }
+    run.cancel_asked = true;
+    batch.write(&run);
+    batch.say(Event::PipelineCancelRequested { pipeline_run: id.clone() });
+    Ok((batch, ()))
+}
+
+/// Goes on with a failed or cancelled pipeline run: what is done stays done.
+pub fn resume(world: &World, id: &PipelineRunId, actor: &Actor, now: Timestamp) -> Result<(Batch, ()), CommitError> {
+    let mut run = found(world, id)?;
+    let mut batch = Batch::new(actor.clone(), now);
+    if !matches!(run.state, RunState::Failed | RunState::Cancelled) {
+        let what = format!("pipeline run {id} has not failed");
+        return Err(Refusal::conflict("pipeline_run/not_failed", what).hint(format!("trimtab pipeline show {id}")).into());
+    }
+    for mut step in world.scope::<PipelineStep>(id.as_str())? {
+        if !step.state.is_done() {
+            step.state = StepState::Waiting;
+            step.why = None;
+            batch.write(&step);
+        }
+    }
+    run.state = RunState::Queued;
+    run.cancel_asked = false;
+    run.error = None;
+    run.ended = None;
+    batch.write(&run);
+    batch.say(Event::PipelineRunRequested {
+        pipeline_run: id.clone(),
+        pipeline: run.pipeline.clone(),
+        version: run.version,
+        trigger: TriggerKind::Command,
+    });
+    Ok((batch, ()))
+}

@@ -1,0 +1,216 @@
+//! One attempt: the command with its environment, or a built-in step; and what is said when it fails.
+
+use super::step::{Place, input_artifact};
+use super::{BuiltInStep, Engine, Job, StepFailure, files};
+use crate::template;
+use domain::entity::{PipelineStep, StepAttempt};
+use domain::{Digest, Fault};
+use indexmap::IndexMap;
+use ports::{ComputeError, JobEnd, JobId, JobSpec};
+use std::path::Path;
+use tokio::sync::watch;
+
+/// What every step may see of the server's own environment.
+const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE"];
+/// Libraries that otherwise take every core.
+const THREADS: [&str; 4] = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
+
+impl Engine {
+    pub(super) fn job_id(&self, job: &Job, step: &str, attempt: u32) -> JobId {
+        JobId(format!("{}.{}.{step}.{attempt}", self.config.instance, job.run.id))
+    }
+
+    /// What is known of an attempt before it runs.
+    pub(super) fn describe_attempt(&self, job: &Job, name: &str, place: &Place, number: u32) -> StepAttempt {
+        let secret = |name: &str| place.spec.env.iter().any(|allowed| allowed == name);
+        let shown = self.environment(job, name, place).into_iter().map(|(name, value)| {
+            let value = if secret(&name) { "(set)".into() } else { value };
+            (name, value)
+        });
+        StepAttempt {
+            number,
+            command: place.spec.run.clone(),
+            env: shown.collect(),
+            code: (!place.code.is_empty()).then(|| Digest::of_json(&place.code)),
+            git_commit: job.version.git_commit.clone(),
+            started: self.clock.wall_now(),
+            ended: None,
+            exit: None,
+            signal: None,
+            timed_out: false,
+            cpu_ms: None,
+            peak_memory_bytes: None,
+            log: place.log.to_string_lossy().into_owned(),
+            error: None,
+        }
+    }
+
+    fn environment(&self, job: &Job, name: &str, place: &Place) -> IndexMap<String, String> {
+        let passed = PASSED_ON.iter().copied().chain(place.spec.env.iter().map(String::as_str));
+        let mut env: IndexMap<String, String> =
+            passed.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
+        for threads in THREADS {
+            env.insert(threads.into(), place.spec.need.cpu.to_string());
+        }
+        if let Some(folder) = python(place).and_then(|python| Some(Path::new(&python).parent()?.to_string_lossy().into_owned())) {
+            let path = env.get("PATH").cloned().unwrap_or_default();
+            env.insert("PATH".into(), format!("{folder}:{path}"));
+        }
+        let tags = format!(
+            r#"{{"trimtab.pipeline_run":"{}","trimtab.pipeline":"{}","trimtab.pipeline_version":"{}","trimtab.step":"{name}"}}"#,
+            job.run.id, job.run.pipeline, job.run.version
+        );
+        let told = [
+            ("MLFLOW_TRACKING_URI", self.config.tracking_uri.clone()),
+            ("MLFLOW_EXPERIMENT_NAME", job.run.pipeline.clone()),
+            // Read by the client for every run that it starts: the run is linked without a word in the user's code.
+            ("MLFLOW_RUN_CONTEXT", tags),
+            ("PYTHONUNBUFFERED", "1".into()),
+            ("TRIMTAB_PIPELINE_RUN", job.run.id.to_string()),
+            ("TRIMTAB_STEP", name.into()),
+        ];
+        env.extend(told.map(|(name, value)| (name.to_owned(), value)));
+        env
+    }
+
+    /// Runs the attempt; `Err` says in one sentence what went wrong.
+    pub(super) async fn attempt(
+        &self,
+        job: &Job,
+        name: &str,
+        step: &mut PipelineStep,
+        place: &Place,
+        cancelled: &watch::Receiver<bool>,
+    ) -> Result<(), String> {
+        let out = place.out();
+        let _ = tokio::fs::remove_dir_all(&out).await;
+        tokio::fs::create_dir_all(&out).await.map_err(|e| format!("its folder cannot be made: {e}"))?;
+        if place.spec.run.is_empty() {
+            let built_in = BuiltInStep { run: &job.run, name, spec: &place.spec, out: out.clone() };
+            step.training_set = self.built_in.run(&built_in).await.map_err(|failure| self.failure(failure))?;
+        } else {
+            self.run_command(job, name, step, place, cancelled).await?;
+        }
+        for (output, file) in &place.spec.output {
+            let path = out.join(file);
+            if !path.is_file() {
+                return Err(format!("it ended well but wrote no `{file}` (output {output}); write it to {{out.{output}}}"));
+            }
+            let kept = files::keep(&*self.artifacts, &path, file).await.map_err(|fault| fault.to_string())?;
+            step.outputs.insert(output.clone(), kept);
+        }
+        Ok(())
+    }
+
+    fn failure(&self, failure: StepFailure) -> String {
+        if let StepFailure::Fault(fault) = &failure {
+            tracing::error!(%fault, "a built-in step broke");
+        }
+        failure.to_string()
+    }
+
+    async fn run_command(
+        &self,
+        job: &Job,
+        name: &str,
+        step: &mut PipelineStep,
+        place: &Place,
+        cancelled: &watch::Receiver<bool>,
+    ) -> Result<(), String> {
+        let attempt = step.attempts.last_mut().expect("an attempt is described before it runs");
+        let mut command = template::render(&place.spec.run, |kind, hole| self.fill(job, place, kind, hole)).map_err(|refusal| refusal.to_string())?;
+        if let (Some(first), Some(python)) = (command.first_mut(), python(place))
+            && (first == "python" || first == "python3")
+        {
+            *first = python;
+        }
+        attempt.command.clone_from(&command);
+        let spec = JobSpec {
+            id: self.job_id(job, name, attempt.number),
+            command,
+            env: self.environment(job, name, place).into_iter().collect(),
+            dir: place.project.root.clone().into(),
+            log: place.log.clone(),
+            cpu: place.spec.need.cpu,
+            mem_bytes: place.spec.need.mem_bytes()?,
+            timeout: place.spec.timeout,
+        };
+        let id = spec.id.clone();
+        let mut cancelled = cancelled.clone();
+        let running = self.compute.run(spec);
+        tokio::pin!(running);
+        let mut asked = false;
+        let end = loop {
+            tokio::select! {
+                end = &mut running => break end,
+                () = super::raised(&mut cancelled), if !asked => {
+                    asked = true;
+                    self.compute.cancel(&id).await;
+                }
+            }
+        };
+        let end = end.map_err(|error| match error {
+            ComputeError::Refused(refusal) => refusal.to_string(),
+            ComputeError::Fault(fault) => describe_fault(&fault),
+        })?;
+        attempt.exit = end.exit;
+        attempt.signal = end.signal;
+        attempt.timed_out = end.timed_out;
+        attempt.cpu_ms = end.cpu_ms;
+        attempt.peak_memory_bytes = end.peak_memory_bytes;
+        if end.is_success() && !end.cancelled { Ok(()) } else { Err(describe(&end, place)) }
+    }
+
+    fn fill(&self, job: &Job, place: &Place, kind: &str, hole: &str) -> Option<String> {
+        match kind {
+            "in" => {
+                let artifact = input_artifact(job, place.spec.input.get(hole)?).ok()?;
+                Some(place.input(hole, artifact).to_string_lossy().into_owned())
+            }
+            "out" => Some(place.out().join(place.spec.output.get(hole)?).to_string_lossy().into_owned()),
+            _ => job.run.params.get(hole).map(ToString::to_string),
+        }
+    }
+
+    /// The whole message: pipeline, step, attempt, what, log, and the command that goes on.
+    pub(super) fn explain(&self, job: &Job, name: &str, place: &Place, number: u32, allowed: u32, what: &str) -> String {
+        let of = if allowed > 1 { format!(" (of at most {allowed} a start)") } else { String::new() };
+        let mut text = format!("pipeline {}, step {name}, attempt {number}{of}: {what}", job.run.pipeline);
+        if !place.spec.run.is_empty() {
+            text.push_str(&format!("\nlog: {}", place.log.display()));
+        }
+        text.push_str(&format!("\nresume: trimtab pipeline resume {}", job.run.id));
+        text
+    }
+}
+
+fn describe_fault(fault: &Fault) -> String {
+    tracing::error!(%fault, "the compute back end broke");
+    fault.to_string()
+}
+
+/// The project's interpreter as an absolute path, or as found on the path.
+fn python(place: &Place) -> Option<String> {
+    let python = place.project.spec.project.python.as_ref()?;
+    if !python.contains('/') {
+        return Some(python.clone());
+    }
+    Some(Path::new(&place.project.root).join(python).to_string_lossy().into_owned())
+}
+
+fn describe(end: &JobEnd, place: &Place) -> String {
+    let mut what = match end {
+        JobEnd { cancelled: true, .. } => "cancelled".to_owned(),
+        JobEnd { timed_out: true, .. } => format!("no end within its timeout of {}", place.spec.timeout.unwrap_or_default()),
+        JobEnd { out_of_memory: true, .. } => {
+            format!("killed: it used more than the {} that it asked for", place.spec.need.mem.as_deref().unwrap_or("memory"))
+        }
+        JobEnd { signal: Some(signal), .. } => format!("killed by signal {signal}"),
+        JobEnd { exit, .. } => format!("exit {}", exit.map_or("unknown".into(), |code| code.to_string())),
+    };
+    if !end.stderr_tail.trim().is_empty() {
+        what.push_str("\n  ");
+        what.push_str(&end.stderr_tail.trim_end().replace('\n', "\n  "));
+    }
+    what
+}

@@ -1,0 +1,136 @@
+//! Code and artifacts on disk: what is hashed into keys, what goes in and out of the artifact store.
+
+use crate::commands::{Fingerprint, declared};
+use domain::entity::{AppliedProject, StepArtifact};
+use domain::spec::StepSpec;
+use domain::{Digest, Fault};
+use futures::StreamExt;
+use indexmap::IndexMap;
+use ports::{ArtifactStore, CommitError, MetadataStore, World};
+use sha2::Digest as _;
+use std::io::Read;
+use std::path::{Component, Path};
+use tokio_util::io::ReaderStream;
+
+/// Files that describe a Python environment.
+const LOCK_FILES: [&str; 4] = ["requirements.txt", "uv.lock", "poetry.lock", "pyproject.toml"];
+
+/// The digest of a file, read in pieces.
+pub(crate) fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut bytes = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((Digest::from_hex(hex::encode(hasher.finalize())), bytes));
+        }
+        hasher.update(&buffer[..count]);
+        bytes += count as u64;
+    }
+}
+
+/// Files of the project that a step's command names, and those under `code`, with their content; relative paths, sorted.
+pub(crate) fn code_of(root: &Path, step: &StepSpec) -> IndexMap<String, Digest> {
+    let mut files = IndexMap::new();
+    for named in step.run.iter().chain(&step.code) {
+        let inside = Path::new(named).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if inside && !named.is_empty() {
+            add_code(root, Path::new(named), &mut files, 0);
+        }
+    }
+    files.sort_keys();
+    files
+}
+
+fn add_code(root: &Path, relative: &Path, files: &mut IndexMap<String, Digest>, depth: usize) {
+    let path = root.join(relative);
+    let hidden = relative.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.') || name == "__pycache__");
+    if depth > 16 || hidden {
+        return;
+    }
+    if path.is_file() {
+        if let Ok((digest, _)) = digest_file(&path) {
+            files.insert(relative.to_string_lossy().into_owned(), digest);
+        }
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(&path) else { return };
+    for entry in entries.flatten() {
+        add_code(root, &relative.join(entry.file_name()), files, depth + 1);
+    }
+}
+
+/// The interpreter and the lock files of a project, as one digest.
+pub(crate) fn environment_of(project: &AppliedProject) -> Digest {
+    let root = Path::new(&project.root);
+    let mut parts = vec![project.spec.project.python.clone().unwrap_or_default().into_bytes()];
+    for name in LOCK_FILES {
+        parts.push(name.as_bytes().to_vec());
+        parts.push(std::fs::read(root.join(name)).unwrap_or_default());
+    }
+    Digest::of_parts(parts.iter().map(Vec::as_slice))
+}
+
+/// The commit that the project's folder is at, if git keeps it.
+fn git_commit(root: &Path) -> Option<String> {
+    let mut folder = root;
+    let git = loop {
+        if folder.join(".git").is_dir() {
+            break folder.join(".git");
+        }
+        folder = folder.parent()?;
+    };
+    let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
+    let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().into()) };
+    let loose = std::fs::read_to_string(git.join(reference)).ok().map(|commit| commit.trim().to_owned());
+    loose.or_else(|| {
+        let packed = std::fs::read_to_string(git.join("packed-refs")).ok()?;
+        packed.lines().find_map(|line| line.strip_suffix(reference).map(|commit| commit.trim().to_owned()))
+    })
+}
+
+/// What a pipeline looks like on disk now: code, environment, commit.
+pub fn fingerprint(store: &dyn MetadataStore, pipeline: &str) -> Result<Fingerprint, CommitError> {
+    let world = World::new(store.snapshot()?);
+    let spec = declared(&world, pipeline)?;
+    let project = world.get::<AppliedProject>("project")?.ok_or_else(|| Fault::broken("a declared pipeline without a project"))?;
+    let root = Path::new(&project.root);
+    let code: Vec<_> = spec.step.values().map(|step| code_of(root, step)).collect();
+    Ok(Fingerprint { code: Digest::of_json(&code), environment: environment_of(&project), git_commit: git_commit(root) })
+}
+
+/// Where an output lives in the artifact store.
+pub(crate) fn address(digest: &Digest) -> String {
+    format!("cas/{}/{digest}", &digest.as_str()[..2])
+}
+
+/// Puts a step's output into the store under its content.
+pub(crate) async fn keep(artifacts: &dyn ArtifactStore, path: &Path, name: &str) -> Result<StepArtifact, Fault> {
+    let what = |e: std::io::Error| Fault::because(format!("keeping output {}", path.display()), e);
+    let (digest, bytes) = digest_file(path).map_err(what)?;
+    let at = address(&digest);
+    if artifacts.get(&at).await?.is_none() {
+        let file = tokio::fs::File::open(path).await.map_err(what)?;
+        artifacts.put(&at, ReaderStream::new(file).boxed()).await?;
+    }
+    Ok(StepArtifact { digest, bytes, name: name.into() })
+}
+
+/// Copies a kept output to a file.
+pub(crate) async fn fetch(artifacts: &dyn ArtifactStore, artifact: &StepArtifact, to: &Path) -> Result<(), Fault> {
+    let what = |e: std::io::Error| Fault::because(format!("fetching input {}", to.display()), e);
+    let found = artifacts.get(&address(&artifact.digest)).await?;
+    let Some((_, mut stream)) = found else {
+        return Err(Fault::broken(format!("output {} ({}) is gone from the artifact store", artifact.name, artifact.digest.short())));
+    };
+    if let Some(folder) = to.parent() {
+        tokio::fs::create_dir_all(folder).await.map_err(what)?;
+    }
+    let mut file = tokio::fs::File::create(to).await.map_err(what)?;
+    while let Some(piece) = stream.next().await {
+        tokio::io::AsyncWriteExt::write_all(&mut file, &piece.map_err(what)?).await.map_err(what)?;
+    }
+    tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(what)
+}

@@ -1,0 +1,349 @@
+//! Runs pipelines: one task a pipeline run, one a step; processes through the compute port, files through the artifact store.
+
+mod attempt;
+mod files;
+mod step;
+
+pub use files::fingerprint;
+
+use crate::commands::{self, Request};
+use crate::schedule;
+use async_trait::async_trait;
+use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
+use domain::spec::StepSpec;
+use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, TrainingSetId};
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use ports::{ArtifactStore, Clock, CommitError, ComputeBackend, MetadataStore, World, decide};
+use reactor::{Activity, Busy, Worker};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Where the engine works and what its steps are told.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The home: logs and step folders are below `pipelines/`.
+    pub home: PathBuf,
+    /// `MLFLOW_TRACKING_URI` of the steps.
+    pub tracking_uri: String,
+    /// Unique to the home, so that jobs of two homes on one machine are told apart.
+    pub instance: String,
+}
+
+/// A built-in step at the time it runs.
+pub struct BuiltInStep<'a> {
+    pub run: &'a PipelineRun,
+    pub name: &'a str,
+    pub spec: &'a StepSpec,
+    /// Output files go here, under the names that `spec.output` gives.
+    pub out: PathBuf,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepFailure {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// The steps that other blocks do: the wiring brings them in.
+#[async_trait]
+pub trait BuiltIn: Send + Sync {
+    /// What the step's result depends on besides its definition; `None`: it runs every time.
+    async fn key(&self, step: &BuiltInStep<'_>) -> Result<Option<Digest>, StepFailure>;
+    /// Does it. A training set gives its id.
+    async fn run(&self, step: &BuiltInStep<'_>) -> Result<Option<TrainingSetId>, StepFailure>;
+}
+
+/// Runs pipelines.
+pub struct Engine {
+    store: Arc<dyn MetadataStore>,
+    compute: Arc<dyn ComputeBackend>,
+    artifacts: Arc<dyn ArtifactStore>,
+    clock: Arc<dyn Clock>,
+    built_in: Arc<dyn BuiltIn>,
+    config: EngineConfig,
+    activity: Activity,
+    running: Mutex<HashMap<PipelineRunId, watch::Sender<bool>>>,
+}
+
+const NAME: &str = "pipelines.engine";
+
+impl Engine {
+    /// An engine; [`Engine::resume`] goes on with what a stopped process left.
+    pub fn new(
+        store: Arc<dyn MetadataStore>,
+        compute: Arc<dyn ComputeBackend>,
+        artifacts: Arc<dyn ArtifactStore>,
+        clock: Arc<dyn Clock>,
+        built_in: Arc<dyn BuiltIn>,
+        config: EngineConfig,
+        activity: Activity,
+    ) -> Arc<Engine> {
+        Arc::new(Engine { store, compute, artifacts, clock, built_in, config, activity, running: Mutex::default() })
+    }
+
+    /// Goes on with every pipeline run that is not over.
+    pub fn resume(self: &Arc<Self>) -> Result<(), Fault> {
+        for run in World::new(self.store.snapshot()?).list::<PipelineRun>()? {
+            if !run.state.is_over() {
+                self.start(run.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker that drives this engine from the log.
+    pub fn worker(self: &Arc<Self>) -> Arc<dyn Worker> {
+        Arc::new(EngineWorker(self.clone()))
+    }
+
+    fn start(self: &Arc<Self>, id: PipelineRunId) {
+        let (cancel, cancelled) = watch::channel(false);
+        {
+            let mut running = self.running.lock();
+            if running.contains_key(&id) {
+                return;
+            }
+            running.insert(id.clone(), cancel);
+        }
+        let busy = self.activity.begin();
+        let engine = self.clone();
+        tokio::spawn(async move { engine.drive(id, cancelled, busy).await });
+    }
+
+    async fn drive(self: Arc<Self>, id: PipelineRunId, cancelled: watch::Receiver<bool>, busy: Busy) {
+        let outcome = self.drive_to_end(&id, cancelled).await;
+        self.running.lock().remove(&id);
+        if let Err(fault) = outcome {
+            tracing::error!(pipeline_run = %id, %fault, "the pipeline run stands still until the next start");
+        }
+        drop(busy);
+    }
+
+    async fn drive_to_end(self: &Arc<Self>, id: &PipelineRunId, mut cancelled: watch::Receiver<bool>) -> Result<(), Fault> {
+        let Some(mut job) = self.begin(id).await? else { return Ok(()) };
+        let mut tasks: JoinSet<(String, Result<PipelineStep, Fault>)> = JoinSet::new();
+        let mut cancel = job.run.cancel_asked;
+        loop {
+            let states = job.steps.iter().map(|(name, step)| (name.clone(), step.state)).collect();
+            let next = schedule::next(&job.version.spec, &states, cancel);
+            for (name, blame) in next.skip {
+                let step = self.end_step(&job, &name, StepState::Skipped, Some(format!("{blame} did not succeed"))).await?;
+                job.steps.insert(name, step);
+            }
+            if let Some(state) = next.over {
+                return self.finish(&job, state).await;
+            }
+            for name in next.start {
+                if let Some(step) = job.steps.get_mut(&name) {
+                    step.state = StepState::Running;
+                }
+                let (engine, job, cancelled) = (self.clone(), job.clone(), cancelled.clone());
+                tasks.spawn(async move {
+                    let outcome = engine.run_step(&job, &name, cancelled).await;
+                    (name, outcome)
+                });
+            }
+            tokio::select! {
+                joined = tasks.join_next() => {
+                    let Some(joined) = joined else { continue };
+                    let (name, outcome) = joined.map_err(|e| Fault::because(format!("a step of {id}"), e))?;
+                    job.steps.insert(name, outcome?);
+                }
+                () = raised(&mut cancelled), if !cancel => cancel = true,
+            }
+        }
+    }
+
+    /// Loads the run and marks it as running; steps that a stopped process left in the middle wait again.
+    async fn begin(&self, id: &PipelineRunId) -> Result<Option<Job>, Fault> {
+        let now = self.clock.event_now();
+        let wall = self.clock.wall_now();
+        let job = decide(&*self.store, |world| {
+            let batch = Batch::new(Actor::System(NAME.into()), now);
+            let Some(mut run) = world.get::<PipelineRun>(id.as_str())? else { return Ok((batch, None)) };
+            if run.state.is_over() {
+                return Ok((batch, None));
+            }
+            let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
+            let version = version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline)))?;
+            run.state = RunState::Running;
+            run.started.get_or_insert(wall);
+            let mut steps = IndexMap::new();
+            for mut step in world.scope::<PipelineStep>(id.as_str())? {
+                if step.state == StepState::Running {
+                    step.state = StepState::Waiting;
+                }
+                steps.insert(step.name.clone(), step);
+            }
+            let batch = batch.put(&run);
+            Ok((batch, Some(Job { run, version, steps })))
+        });
+        job.await.map_err(|e| as_fault("starting a pipeline run", e))
+    }
+
+    async fn finish(&self, job: &Job, state: RunState) -> Result<(), Fault> {
+        let failed = job.version.spec.step.keys().filter_map(|name| job.steps.get(name)).find(|step| step.state == StepState::Failed);
+        let error = failed.and_then(|step| step.attempts.last()).and_then(|attempt| attempt.error.clone());
+        let now = self.clock.event_now();
+        let wall = self.clock.wall_now();
+        let finished = decide(&*self.store, |world| {
+            let mut batch = job.batch(now);
+            let Some(mut run) = world.get::<PipelineRun>(job.run.id.as_str())? else { return Ok((batch, ())) };
+            run.state = state;
+            run.ended = Some(wall);
+            run.error = error.clone();
+            batch.write(&run);
+            batch.say(Event::PipelineRunFinished { pipeline_run: run.id.clone(), pipeline: run.pipeline.clone(), state, error: error.clone() });
+            if state == RunState::Failed {
+                let title = format!("pipeline run {} failed: {}", run.id, error.as_deref().and_then(|e| e.lines().next()).unwrap_or("a step did not succeed"));
+                batch.say(Event::AlertRaised { topic: "pipeline.fail".into(), model: None, title });
+            }
+            Ok((batch, ()))
+        });
+        finished.await.map_err(|e| as_fault("finishing a pipeline run", e))
+    }
+
+    /// Commits a step's end with its event; gives the step as it is now.
+    async fn end_step(&self, job: &Job, name: &str, state: StepState, why: Option<String>) -> Result<PipelineStep, Fault> {
+        let mut step = job.step(name);
+        step.state = state;
+        step.why = why.or(step.why);
+        self.commit_step(job, step).await
+    }
+
+    async fn commit_step(&self, job: &Job, step: PipelineStep) -> Result<PipelineStep, Fault> {
+        let now = self.clock.event_now();
+        let mut batch = job.batch(now).put(&step);
+        if step.state.is_over() {
+            batch.say(Event::StepFinished {
+                pipeline_run: step.pipeline_run.clone(),
+                step: step.name.clone(),
+                state: step.state,
+                attempts: step.attempts.len() as u32,
+                error: step.attempts.last().and_then(|attempt| attempt.error.clone()).filter(|_| step.state == StepState::Failed),
+            });
+        }
+        self.store.commit(batch).await.map_err(|e| as_fault("committing a step", e))?;
+        Ok(step)
+    }
+}
+
+/// A pipeline run as its tasks see it.
+#[derive(Clone)]
+struct Job {
+    run: PipelineRun,
+    version: PipelineVersion,
+    steps: IndexMap<String, PipelineStep>,
+}
+
+impl Job {
+    fn step(&self, name: &str) -> PipelineStep {
+        self.steps.get(name).cloned().unwrap_or_else(|| PipelineStep::waiting(self.run.id.clone(), name))
+    }
+
+    /// A batch in the thread of whoever asked for the run.
+    fn batch(&self, now: domain::Timestamp) -> Batch {
+        let mut batch = Batch::new(Actor::System(NAME.into()), now);
+        batch.thread = Some(match &self.run.trigger.kind {
+            TriggerKind::Incident { incident } => incident.to_string(),
+            TriggerKind::Api | TriggerKind::Command => self.run.id.to_string(),
+        });
+        batch
+    }
+}
+
+async fn raised(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|yes| *yes).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn as_fault(what: &str, error: CommitError) -> Fault {
+    match error {
+        CommitError::Fault(fault) => fault,
+        other => Fault::because(what, other),
+    }
+}
+
+struct EngineWorker(Arc<Engine>);
+
+#[async_trait]
+impl Worker for EngineWorker {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        matches!(
+            event,
+            Event::PipelineRunRequested { .. } | Event::PipelineCancelRequested { .. } | Event::RetrainRequested { .. }
+        )
+    }
+
+    async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
+        match &recorded.event {
+            Event::PipelineRunRequested { pipeline_run, .. } => self.0.start(pipeline_run.clone()),
+            Event::PipelineCancelRequested { pipeline_run } => {
+                if let Some(cancel) = self.0.running.lock().get(pipeline_run) {
+                    cancel.send_replace(true);
+                }
+            }
+            Event::RetrainRequested { incident, pipeline, pipeline_run, holdout_to, .. } => {
+                let trigger = Trigger {
+                    kind: TriggerKind::Incident { incident: incident.clone() },
+                    time: recorded.at,
+                    holdout_to: *holdout_to,
+                };
+                self.0.request_retraining(recorded, pipeline, pipeline_run, trigger).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    async fn request_retraining(
+        &self,
+        recorded: &Recorded,
+        pipeline: &str,
+        id: &PipelineRunId,
+        trigger: Trigger,
+    ) -> Result<(), Fault> {
+        let fingerprint = fingerprint(&*self.store, pipeline).map_err(|e| as_fault("looking at a pipeline's code", e))?;
+        let request = Request {
+            id: Some(id.clone()),
+            pipeline: pipeline.into(),
+            params: IndexMap::new(),
+            trigger,
+            fingerprint,
+            cause: Some(recorded.seq),
+            thread: recorded.thread.clone(),
+        };
+        let actor = Actor::System(NAME.into());
+        let asked = decide(&*self.store, |world| commands::request(world, &request, &actor, recorded.at)).await;
+        match asked {
+            Ok(_) => Ok(()),
+            Err(CommitError::Refused(refusal)) => self.refuse_retraining(recorded, pipeline, id, refusal).await,
+            Err(other) => Err(as_fault("asking for a retraining", other)),
+        }
+    }
+
+    /// A retraining that cannot even be asked for is one that failed: the incident must hear of it.
+    async fn refuse_retraining(&self, recorded: &Recorded, pipeline: &str, id: &PipelineRunId, refusal: Refusal) -> Result<(), Fault> {
+        let batch = Batch::reacting(NAME, recorded).event(Event::PipelineRunFinished {
+            pipeline_run: id.clone(),
+            pipeline: pipeline.into(),
+            state: RunState::Failed,
+            error: Some(refusal.to_string()),
+        });
+        self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("refusing a retraining", e))
+    }
+}
