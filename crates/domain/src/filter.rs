@@ -2,7 +2,7 @@
 
 mod eval;
 
-pub use eval::{Found, Searchable, like};
+pub use eval::{Found, Searchable, ilike, like};
 
 use serde::{Deserialize, Serialize};
 

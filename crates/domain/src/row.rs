@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One value of a row.
+///
+/// In JSON a value is itself; NaN and the infinities, which JSON lacks, are `{"number": "NaN"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
-#[serde(untagged)]
+#[serde(from = "Json", into = "Json")]
 pub enum Scalar {
     #[default]
     Null,
@@ -52,6 +54,43 @@ impl fmt::Display for Scalar {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Json {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    NotFinite { number: String },
+}
+
+impl From<Scalar> for Json {
+    fn from(value: Scalar) -> Json {
+        match value {
+            Scalar::Null => Json::Null,
+            Scalar::Bool(b) => Json::Bool(b),
+            Scalar::Int(i) => Json::Int(i),
+            Scalar::Float(x) if !x.is_finite() => Json::NotFinite { number: x.to_string() },
+            Scalar::Float(x) => Json::Float(x),
+            Scalar::Text(t) => Json::Text(t),
+        }
+    }
+}
+
+impl From<Json> for Scalar {
+    fn from(json: Json) -> Scalar {
+        match json {
+            Json::Null => Scalar::Null,
+            Json::Bool(b) => Scalar::Bool(b),
+            Json::Int(i) => Scalar::Int(i),
+            Json::Float(x) => Scalar::Float(x),
+            Json::Text(t) => Scalar::Text(t),
+            Json::NotFinite { number } => number.parse().map_or(Scalar::Null, Scalar::Float),
+        }
+    }
+}
+
 /// The join keys of one entity: column name to value, sorted by column so that equal keys have equal text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(transparent)]
@@ -82,4 +121,22 @@ pub struct Row {
     pub key: EntityKey,
     /// Column name to value, in the order given.
     pub fields: IndexMap<String, Scalar>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_scalar_survives_json() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.0, -0.5] {
+            let back: Scalar = serde_json::from_str(&serde_json::to_string(&Scalar::Float(value)).unwrap()).unwrap();
+            assert_eq!(back.as_f64().unwrap().to_bits(), value.to_bits());
+        }
+        for (value, json) in [(Scalar::Null, "null"), (Scalar::Int(3), "3"), (Scalar::Bool(true), "true"), (Scalar::Text("ü".into()), "\"ü\"")] {
+            assert_eq!(serde_json::to_string(&value).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Scalar>(json).unwrap(), value);
+        }
+    }
 }

@@ -37,6 +37,9 @@ pub struct Check {
     pub champion: Option<f64>,
     /// Challenger minus champion.
     pub interval: Option<Interval>,
+    /// A comparison while there is no champion: it does not count.
+    #[serde(default)]
+    pub skipped: bool,
 }
 
 /// A metric of one version on the gate's rows.

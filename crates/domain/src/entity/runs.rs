@@ -195,12 +195,17 @@ impl DatasetInput {
     /// The tag that says what a dataset was for.
     pub const CONTEXT_TAG: &str = "mlflow.data.context";
 
+    /// What the dataset was for.
+    pub fn context(&self) -> Option<&str> {
+        self.tags.iter().find(|tag| tag.key == Self::CONTEXT_TAG).map(|tag| tag.value.as_str())
+    }
+
     /// `name`, `digest` or `context`, as a filter asks for it.
     fn part(&self, part: &str) -> Option<&str> {
         match part {
             "name" => Some(&self.name),
             "digest" => Some(&self.digest),
-            "context" => self.tags.iter().find(|tag| tag.key == Self::CONTEXT_TAG).map(|tag| tag.value.as_str()),
+            "context" => self.context(),
             _ => None,
         }
     }

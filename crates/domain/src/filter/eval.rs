@@ -49,7 +49,7 @@ impl Clause {
                 Op::Eq => found == asked,
                 Op::Ne => found != asked,
                 Op::Like => like(asked, found),
-                Op::Ilike => like(&asked.to_lowercase(), &found.to_lowercase()),
+                Op::Ilike => ilike(asked, found),
                 _ => false,
             },
             (Found::Text(found), Value::List(asked)) => match self.op {
@@ -113,6 +113,11 @@ pub fn like(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|&c| c == '%')
+}
+
+/// As [`like`], but case does not count, in any script.
+pub fn ilike(pattern: &str, text: &str) -> bool {
+    like(&pattern.to_lowercase(), &text.to_lowercase())
 }
 
 #[cfg(test)]

@@ -1,0 +1,287 @@
+//! Read-only connections, and what is read through them.
+
+use crate::apply::WHOLE;
+use crate::fault::Doing;
+use domain::entity::{Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};
+use domain::filter::{ilike, like};
+use domain::{Collection, ExperimentId, Fault, OrderedNumber, Recorded, RunId, Timestamp};
+use parking_lot::Mutex;
+use ports::refusals::{bad_token, no_run};
+use ports::{Document, HistoryPage, Listing, SearchError, Snapshot};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that are kept while nobody reads.
+const IDLE: usize = 8;
+
+/// Read-only connections, made as needed.
+pub(crate) struct Pool {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A connection in a read transaction: one commit's state, whatever is written meanwhile.
+pub(crate) struct Reader {
+    /// `None` only while dropping.
+    conn: Option<Connection>,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    pub(crate) fn new(path: &Path) -> Self {
+        Pool { path: path.to_owned(), idle: Mutex::default() }
+    }
+
+    /// A reader of the newest commit.
+    pub(crate) fn reader(self: &Arc<Self>) -> Result<Reader, Fault> {
+        let idle = self.idle.lock().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => self.connect()?,
+        };
+        let reader = Reader { conn: Some(conn), pool: self.clone() };
+        // A transaction takes its view with the first read, not with BEGIN.
+        reader.conn().execute_batch("BEGIN; SELECT revision FROM store").doing("beginning to read")?;
+        Ok(reader)
+    }
+
+    fn connect(&self) -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&self.path, flags).doing("opening a reader")?;
+        conn.busy_timeout(Duration::from_secs(10)).doing("setting a reader's time-out")?;
+        conn.set_prepared_statement_cache_capacity(64);
+        let pure = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        for (name, fits) in [("is_like", like as fn(&str, &str) -> bool), ("is_ilike", ilike)] {
+            conn.create_scalar_function(name, 2, pure, move |call| {
+                let (pattern, text) = (call.get_raw(0).as_str_or_null()?, call.get_raw(1).as_str_or_null()?);
+                Ok(pattern.zip(text).is_some_and(|(pattern, text)| fits(pattern, text)))
+            })
+            .doing("defining the pattern functions")?;
+        }
+        Ok(conn)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        let mut idle = self.pool.idle.lock();
+        if conn.execute_batch("ROLLBACK").is_ok() && idle.len() < IDLE {
+            idle.push(conn);
+        }
+    }
+}
+
+impl Reader {
+    pub(crate) fn conn(&self) -> &Connection {
+        self.conn.as_ref().expect("the connection is taken only by drop")
+    }
+
+    pub(crate) fn events(&self, after: u64, limit: usize) -> Result<Vec<Recorded>, Fault> {
+        let what = "reading events";
+        let sql = "SELECT seq, at, actor, cause, thread, body FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let mut query = self.conn().prepare_cached(sql).doing(what)?;
+        let mut rows = query.query(params![clamp(after), clamp(limit as u64)]).doing(what)?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next().doing(what)? {
+            let text = |at| row.get::<_, String>(at).doing(what);
+            events.push(Recorded {
+                seq: row.get::<_, i64>(0).doing(what)? as u64,
+                at: Timestamp::from_ms(row.get(1).doing(what)?),
+                actor: parse(&text(2)?, what)?,
+                cause: row.get::<_, Option<i64>>(3).doing(what)?.map(|cause| cause as u64),
+                thread: row.get(4).doing(what)?,
+                event: parse(&text(5)?, what)?,
+            });
+        }
+        Ok(events)
+    }
+
+    pub(crate) fn cursor(&self, name: &str) -> Result<u64, Fault> {
+        let mut query = self.conn().prepare_cached("SELECT seq FROM cursor WHERE name = ?1").doing("reading a cursor")?;
+        let seq: Option<i64> = query.query_row([name], |row| row.get(0)).optional().doing("reading a cursor")?;
+        Ok(seq.unwrap_or(0) as u64)
+    }
+
+    /// A page of a history; the token is the place of the last point given.
+    pub(crate) fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError> {
+        let what = "reading a history";
+        let num = self.run_num(run)?.ok_or_else(|| no_run(run))?;
+        let (time, step, bits) = token.map_or(Ok((i64::MIN, i64::MIN, i64::MIN)), parse_place)?;
+        let sql = "SELECT p.time, p.step, p.bits, c.text FROM point p LEFT JOIN word c ON c.num = p.context
+                   WHERE p.run = ?1 AND p.key = (SELECT num FROM word WHERE text = ?2) AND (p.time, p.step, p.bits) > (?3, ?4, ?5)
+                   ORDER BY p.time, p.step, p.bits LIMIT ?6";
+        let mut query = self.conn().prepare_cached(sql).doing(what)?;
+        let one_more = limit.map_or(-1, |limit| clamp(limit as u64).saturating_add(1));
+        let mut rows = query.query(params![num, key, time, step, bits, one_more]).doing(what)?;
+        let mut points = Vec::new();
+        while let Some(row) = rows.next().doing(what)? {
+            points.push(metric(key.to_owned(), row)?);
+        }
+        let limit = limit.unwrap_or(usize::MAX);
+        let token = (points.len() > limit).then(|| points.truncate(limit)).and_then(|()| points.last().map(place_token));
+        Ok(HistoryPage { points, token })
+    }
+
+    pub(crate) fn run_num(&self, id: &RunId) -> Result<Option<i64>, Fault> {
+        let mut query = self.conn().prepare_cached("SELECT num FROM run WHERE id = ?1").doing("finding a run")?;
+        query.query_row([id.as_str()], |row| row.get(0)).optional().doing("finding a run")
+    }
+
+    /// A run with all that belongs to it, and its revision.
+    pub(crate) fn load_run(&self, num: i64) -> Result<(u64, Run), Fault> {
+        let what = "reading a run";
+        let sql = "SELECT revision, id, experiment, name, user, status, start, end, stage, artifact_uri FROM run WHERE num = ?1";
+        let mut query = self.conn().prepare_cached(sql).doing(what)?;
+        let (revision, mut run) = query
+            .query_row([num], |row| {
+                let status: String = row.get(5)?;
+                let run = Run {
+                    id: RunId::new(row.get::<_, String>(1)?),
+                    experiment: ExperimentId::new(row.get::<_, String>(2)?),
+                    name: row.get(3)?,
+                    user: row.get(4)?,
+                    status: RunStatus::of_word(&status).unwrap_or_default(),
+                    start: Timestamp::from_ms(row.get(6)?),
+                    end: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_ms),
+                    lifecycle_stage: if row.get::<_, String>(8)? == LifecycleStage::Deleted.word() { LifecycleStage::Deleted } else { LifecycleStage::Active },
+                    artifact_uri: row.get(9)?,
+                    params: Vec::new(),
+                    tags: Vec::new(),
+                    metrics: Vec::new(),
+                    inputs: Vec::new(),
+                    outputs: Vec::new(),
+                };
+                Ok((row.get::<_, i64>(0)? as u64, run))
+            })
+            .doing(what)?;
+        run.params = self.pairs("SELECT w.text, t.value FROM param t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text", num, |key, value| Param { key, value })?;
+        run.tags = self.pairs("SELECT w.text, t.value FROM tag t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text", num, |key, value| Tag { key, value })?;
+        run.metrics = self.latest(num)?;
+        let inputs = self.pairs("SELECT body, '' FROM input WHERE run = ?1 ORDER BY num", num, |body, _| body)?;
+        run.inputs = inputs.iter().map(|body| parse(body, what)).collect::<Result<_, _>>()?;
+        run.outputs = self.outputs(num)?;
+        Ok((revision, run))
+    }
+
+    fn pairs<T>(&self, sql: &str, run: i64, make: impl Fn(String, String) -> T) -> Result<Vec<T>, Fault> {
+        let mut query = self.conn().prepare_cached(sql).doing("reading a run")?;
+        let rows = query.query_map([run], |row| Ok(make(row.get(0)?, row.get(1)?))).doing("reading a run")?;
+        rows.collect::<rusqlite::Result<_>>().doing("reading a run")
+    }
+
+    fn latest(&self, run: i64) -> Result<Vec<Metric>, Fault> {
+        let what = "reading a run's metrics";
+        let sql = "SELECT m.time, m.step, m.bits, c.text, w.text FROM latest m JOIN word w ON w.num = m.key
+                   LEFT JOIN word c ON c.num = m.context WHERE m.run = ?1 ORDER BY w.text";
+        let mut query = self.conn().prepare_cached(sql).doing(what)?;
+        let mut rows = query.query([run]).doing(what)?;
+        let mut metrics = Vec::new();
+        while let Some(row) = rows.next().doing(what)? {
+            metrics.push(metric(row.get(4).doing(what)?, row)?);
+        }
+        Ok(metrics)
+    }
+
+    fn outputs(&self, run: i64) -> Result<Vec<ModelOutput>, Fault> {
+        let what = "reading a run's models";
+        let mut query = self.conn().prepare_cached("SELECT model_id, step, is_input FROM output WHERE run = ?1 ORDER BY num").doing(what)?;
+        let rows = query.query_map([run], |row| Ok(ModelOutput { model_id: row.get(0)?, step: row.get(1)?, input: row.get(2)? })).doing(what)?;
+        rows.collect::<rusqlite::Result<_>>().doing(what)
+    }
+}
+
+impl Snapshot for Reader {
+    fn get(&self, collection: Collection, key: &str) -> Result<Option<Document>, Fault> {
+        let sql = "SELECT key, revision, body FROM document WHERE collection = ?1 AND key = ?2";
+        let mut query = self.conn().prepare_cached(sql).doing("reading a document")?;
+        query.query_row([collection.word(), key], document).optional().doing("reading a document")
+    }
+
+    fn list(&self, collection: Collection, scope: Option<&str>) -> Result<Listing, Fault> {
+        let what = "listing documents";
+        // `0` is the character after `/`: the range holds exactly the keys that begin with `SCOPE/`.
+        let (from, to) = scope.map_or((String::new(), None), |scope| (format!("{scope}/"), Some(format!("{scope}0"))));
+        let sql = "SELECT key, revision, body FROM document WHERE collection = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3) ORDER BY key";
+        let mut query = self.conn().prepare_cached(sql).doing(what)?;
+        let rows = query.query_map(params![collection.word(), from, to], document).doing(what)?;
+        let documents = rows.collect::<rusqlite::Result<_>>().doing(what)?;
+        Ok(Listing { revision: self.listing_revision(collection, scope.unwrap_or(WHOLE))?, documents })
+    }
+
+    fn run(&self, id: &RunId) -> Result<Option<(u64, Run)>, Fault> {
+        self.run_num(id)?.map(|num| self.load_run(num)).transpose()
+    }
+
+    fn experiment(&self, id: &ExperimentId) -> Result<Option<(u64, Experiment)>, Fault> {
+        let what = "reading an experiment";
+        let mut query = self.conn().prepare_cached("SELECT revision, body FROM experiment WHERE id = ?1").doing(what)?;
+        let found = query.query_row([id.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).optional().doing(what)?;
+        found.map(|(revision, body)| Ok((revision as u64, parse(&body, what)?))).transpose()
+    }
+
+    fn experiments(&self) -> Result<(u64, Vec<Experiment>), Fault> {
+        let what = "listing experiments";
+        let mut query = self.conn().prepare_cached("SELECT body FROM experiment ORDER BY length(id), id").doing(what)?;
+        let mut rows = query.query([]).doing(what)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().doing(what)? {
+            all.push(parse(&row.get::<_, String>(0).doing(what)?, what)?);
+        }
+        Ok((self.listing_revision(Collection::Experiments, WHOLE)?, all))
+    }
+}
+
+impl Reader {
+    fn listing_revision(&self, collection: Collection, scope: &str) -> Result<u64, Fault> {
+        let sql = "SELECT revision FROM listing WHERE collection = ?1 AND scope = ?2";
+        let mut query = self.conn().prepare_cached(sql).doing("reading a listing's revision")?;
+        let found: Option<i64> = query.query_row([collection.word(), scope], |row| row.get(0)).optional().doing("reading a listing's revision")?;
+        Ok(found.unwrap_or(0) as u64)
+    }
+}
+
+fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
+    Ok(Document { key: row.get(0)?, revision: row.get::<_, i64>(1)? as u64, body: row.get(2)? })
+}
+
+/// From the columns time, step, bits, context.
+fn metric(key: String, row: &Row<'_>) -> Result<Metric, Fault> {
+    let what = "reading a metric";
+    let context: Option<String> = row.get(3).doing(what)?;
+    let (model_id, dataset_name, dataset_digest) = context.map_or(Ok(Default::default()), |text| parse(&text, what))?;
+    Ok(Metric {
+        key,
+        time: Timestamp::from_ms(row.get(0).doing(what)?),
+        step: row.get(1).doing(what)?,
+        value: OrderedNumber::from_bits(row.get(2).doing(what)?).get(),
+        model_id,
+        dataset_name,
+        dataset_digest,
+    })
+}
+
+fn place_token(metric: &Metric) -> String {
+    let (time, step, number) = metric.place();
+    format!("{time}:{step}:{}", number.bits())
+}
+
+fn parse_place(token: &str) -> Result<(i64, i64, i64), SearchError> {
+    let numbers: Option<Vec<i64>> = token.split(':').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([time, step, bits]) => Ok((*time, *step, *bits)),
+        _ => Err(bad_token(token).into()),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, Fault> {
+    serde_json::from_str(text).map_err(|e| Fault::because(what, e))
+}
+
+/// SQLite's integers are signed.
+pub(crate) fn clamp(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,177 @@
+//! The suites, and what is SQLite's own: reopening, versions, a full disk, groups.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use domain::entity::{Deployment, Experiment, LifecycleStage, Metric, RunStatus};
+use domain::{Actor, Event, ExperimentId, ModelName, RunWrite, Timestamp};
+use ports::conformance;
+use rusqlite::Connection;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// New stores in one folder, which goes with the value.
+struct Stores {
+    dir: tempfile::TempDir,
+    made: AtomicU32,
+}
+
+impl Stores {
+    fn new() -> Self {
+        Stores { dir: tempfile::tempdir().unwrap(), made: AtomicU32::new(0) }
+    }
+
+    fn make(&self) -> Arc<Sqlite> {
+        let n = self.made.fetch_add(1, Ordering::Relaxed);
+        Sqlite::open(&self.dir.path().join(format!("{n}.db"))).unwrap()
+    }
+}
+
+fn batch() -> Batch {
+    Batch::new(Actor::System("test".into()), Timestamp::from_ms(1))
+}
+
+fn event(title: &str) -> Event {
+    Event::AlertRaised { topic: "t".into(), model: None, title: title.into() }
+}
+
+fn run_with_experiment() -> Vec<RunWrite> {
+    let (id, at) = (ExperimentId::new("0"), Timestamp::from_ms(0));
+    let experiment = Experiment {
+        id: id.clone(),
+        name: "Default".into(),
+        artifact_location: String::new(),
+        lifecycle_stage: LifecycleStage::Active,
+        created: at,
+        updated: at,
+        tags: vec![],
+    };
+    let run = Run {
+        id: RunId::new("r"),
+        experiment: id,
+        name: "r".into(),
+        user: "u".into(),
+        status: RunStatus::Running,
+        start: at,
+        end: None,
+        lifecycle_stage: LifecycleStage::Active,
+        artifact_uri: String::new(),
+        params: vec![],
+        tags: vec![],
+        metrics: vec![],
+        inputs: vec![],
+        outputs: vec![],
+    };
+    vec![RunWrite::Experiment(experiment), RunWrite::CreateRun(run)]
+}
+
+fn point(step: i64) -> Metric {
+    Metric { key: "m".into(), value: 1.0, time: Timestamp::from_ms(step), step, model_id: None, dataset_name: None, dataset_digest: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_metadata() {
+    let stores = Stores::new();
+    conformance::metadata::suite(|| stores.make()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_keeps_runs() {
+    let stores = Stores::new();
+    let make = || {
+        let store = stores.make();
+        (store.clone() as _, store as _)
+    };
+    conformance::runs::suite(make).await;
+}
+
+#[tokio::test]
+async fn a_reopened_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meta.db");
+    let store = Sqlite::open(&path).unwrap();
+    let mut first = batch().put(&Deployment::new(ModelName::new("demand"))).event(event("one"));
+    first.cursor = Some(("reader".into(), 1));
+    first.run_writes = run_with_experiment();
+    let before = store.commit(first).await.unwrap();
+    store.log(&RunId::new("r"), RunLog { metrics: vec![point(1)], ..RunLog::default() }).await.unwrap();
+    drop(store);
+
+    let store = Sqlite::open(&path).unwrap();
+    assert_eq!((*store.head().borrow(), store.cursor("reader").unwrap()), (1, 1));
+    assert_eq!(store.history(&RunId::new("r"), "m", None, None).unwrap().points, [point(1)]);
+    let after = store.commit(batch().event(event("two"))).await.unwrap();
+    assert_eq!((after.first, after.revision), (2, before.revision + 2), "numbers go on where they stood");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_for_this_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (newer, foreign) = (dir.path().join("newer.db"), dir.path().join("foreign.db"));
+    drop(Sqlite::open(&newer).unwrap());
+    Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let refused = Sqlite::open(&newer).err().unwrap();
+    assert!(matches!(&refused, OpenError::Refused(refusal) if refusal.code == "store/newer" && refusal.what.contains("99")), "{refused}");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE runs (x)").unwrap();
+    assert!(matches!(Sqlite::open(&foreign), Err(OpenError::Refused(refusal)) if refusal.code == "store/foreign"));
+    assert!(matches!(Sqlite::open(dir.path()), Err(OpenError::Fault(_))), "a folder is no database");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_nothing_and_is_got_over() {
+    let stores = Stores::new();
+    let store = stores.make();
+    let mut first = batch().event(event("before"));
+    first.run_writes = run_with_experiment();
+    store.commit(first).await.unwrap();
+    let pragma = |sql: &str| store.ask(Work::Pragma(sql.into()));
+    let pages: i64 = store.pool.reader().unwrap().conn().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    pragma(&format!("PRAGMA max_page_count = {}", pages + 2)).await.unwrap();
+
+    let large = batch().event(event(&"x".repeat(1 << 20)));
+    assert!(matches!(store.commit(large.clone()).await, Err(CommitError::Fault(Fault::Full(_)))));
+    let points = RunLog { metrics: (0..20_000).map(point).collect(), ..RunLog::default() };
+    assert!(matches!(store.log(&RunId::new("r"), points.clone()).await, Err(CommitError::Fault(Fault::Full(_)))));
+    assert_eq!(store.events(0, 9).unwrap().len(), 1);
+    assert!(store.history(&RunId::new("r"), "m", None, None).unwrap().points.is_empty(), "nothing half-written");
+
+    // A small request goes through although a large one that does not fit waits in the same group.
+    let small = batch().event(event("small"));
+    let (refused, accepted) = tokio::join!(store.commit(large.clone()), store.commit(small));
+    assert!(refused.is_err());
+    assert_eq!(accepted.unwrap().first, 2);
+
+    pragma("PRAGMA max_page_count = 1000000").await.unwrap();
+    assert_eq!(store.commit(large).await.unwrap().first, 3, "works again once there is room");
+    store.log(&RunId::new("r"), points).await.unwrap();
+    assert_eq!(store.history(&RunId::new("r"), "m", None, None).unwrap().points.len(), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_request_spoils_no_other_of_its_group() {
+    let stores = Stores::new();
+    let store = stores.make();
+    let mut first = batch();
+    first.run_writes = run_with_experiment();
+    store.commit(first).await.unwrap();
+    let requests = (0..40).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut request = batch().event(event("x"));
+            // Every second one interns a word and is then refused: the word must not be remembered.
+            let run = RunId::new("r");
+            request.run_writes.push(RunWrite::SetTag { run, tag: domain::entity::Tag::new(format!("k{}", n / 2), "v") });
+            if n % 2 == 0 {
+                request.run_writes.push(RunWrite::UpdateRun(Run { id: RunId::new("none"), ..test_run(&store) }));
+            }
+            store.commit(request).await.is_ok()
+        })
+    });
+    let mut accepted = 0;
+    for request in requests.collect::<Vec<_>>() {
+        accepted += u32::from(request.await.unwrap());
+    }
+    assert_eq!((accepted, store.events(0, 100).unwrap().len(), test_run(&store).tags.len()), (20, 20, 20));
+}
+
+fn test_run(store: &Sqlite) -> Run {
+    RunStore::run(store, &RunId::new("r")).unwrap().unwrap()
+}
