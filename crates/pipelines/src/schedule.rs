@@ -71,7 +71,7 @@ mod tests {
             let name = |i: usize| format!("s{i}");
             let mut spec = PipelineSpec::default();
             for i in 0..size {
-                let after = links.iter().filter(|link| **link as usize % size == i && i > 0).map(|link| name((**link as usize / size) % i)).collect();
+                let after = links.iter().filter(|link| **link as usize % size == i && i > 0).map(|link| name((*link as usize / size) % i)).collect();
                 spec.step.insert(name(i), StepSpec { run: vec!["x".into()], after, ..StepSpec::default() });
             }
             let mut states: IndexMap<String, StepState> = IndexMap::new();

@@ -55,3 +55,21 @@ pub trait ModelHandle: Send + Sync {
     /// Crashes so far.
     fn crashes(&self) -> u64;
 }
+
+/// Why rows were not scored.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    /// The version does not load, does not take the input, or crashes on it: a fact about the model.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nothing is known of the model: try again.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Scores many rows with one version, deployed or not: what gates and references are made from.
+#[async_trait]
+pub trait Scorer: Send + Sync {
+    /// One value a row, in order. `features`: the model's columns, in its order.
+    async fn score(&self, model: &ModelName, version: VersionNumber, features: &RecordBatch) -> Result<Vec<Scalar>, ScoreError>;
+}

@@ -45,7 +45,7 @@ impl Engine {
             Ok(place) => place,
             Err(failure) => return self.fail_unstarted(job, step, failure).await,
         };
-        if let Some(cached) = self.from_cache(&step).await? {
+        if let Some(cached) = self.cached(&step).await? {
             step.outputs = cached.outputs;
             step.training_set = cached.training_set;
             step.why = Some(format!("same key as {}", cached.pipeline_run));
@@ -93,7 +93,7 @@ impl Engine {
         Ok(place)
     }
 
-    async fn from_cache(&self, step: &PipelineStep) -> Result<Option<CacheEntry>, Fault> {
+    async fn cached(&self, step: &PipelineStep) -> Result<Option<CacheEntry>, Fault> {
         let Some(key) = &step.cache_key else { return Ok(None) };
         let Some(entry) = World::new(self.store.snapshot()?).get::<CacheEntry>(key.as_str())? else { return Ok(None) };
         for artifact in entry.outputs.values() {

@@ -1,4 +1,5 @@
 //! One suite a port; every back end runs it.
 
 pub mod metadata;
+pub mod rowlog;
 pub mod runs;

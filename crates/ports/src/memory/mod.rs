@@ -4,9 +4,11 @@ mod clock;
 mod compute;
 mod halting;
 mod metadata;
+mod rowlog;
 mod runs;
 
 pub use clock::ManualClock;
 pub use compute::MemoryCompute;
 pub use halting::{Halt, Halting};
 pub use metadata::MemoryStore;
+pub use rowlog::MemoryRowLog;
