@@ -1,8 +1,11 @@
 //! The search filter, parsed once; stores get the [`Expr`] and never the text.
 
 mod eval;
+mod parse;
+mod target;
 
 pub use eval::{Found, Searchable, ilike, like};
+pub use target::Target;
 
 use serde::{Deserialize, Serialize};
 
