@@ -102,6 +102,8 @@ events! {
     Monitoring WindowClosed { model: ModelName, version: VersionNumber, kind: WindowKind, range: Range, whole: bool }
     /// A window was judged.
     Monitoring WindowJudged { model: ModelName, version: VersionNumber, kind: WindowKind, range: Range, whole: bool, verdict: Verdict, metric: Option<f64>, threshold: Option<f64>, why: String }
+    /// Rows that came after a window was judged changed what it says; incidents do not count it again.
+    Monitoring WindowAmended { model: ModelName, version: VersionNumber, kind: WindowKind, range: Range, late: u64, verdict: Verdict, why: String }
     /// Inputs or predictions moved beyond what the reference's own windows do.
     Monitoring DriftFound { model: ModelName, version: VersionNumber, range: Range, features: Vec<String> }
     /// A model does harm.

@@ -16,6 +16,15 @@ pub struct Monitor {
     pub from: Timestamp,
     /// Until when it was, if it is no more.
     pub to: Option<Timestamp>,
+    /// End of the newest input window that closed.
+    #[serde(default)]
+    pub input_closed_to: Option<Timestamp>,
+    /// End of the newest performance window that closed.
+    #[serde(default)]
+    pub performance_closed_to: Option<Timestamp>,
+    /// The bad windows that count: since the last good one, retraining decision or escalation.
+    #[serde(default)]
+    pub bad: Vec<Range>,
 }
 
 /// What a window is closed by.
@@ -83,6 +92,9 @@ pub struct Window {
     pub performance: Option<Performance>,
     /// Rows that came after it was judged.
     pub late: u64,
+    /// Segments of its stream that the judgement read: rows in later ones are late.
+    #[serde(default)]
+    pub segments: u64,
 }
 
 /// How a retraining that an incident asked for went.
