@@ -22,7 +22,7 @@ use asof::{AsofState, LabelIndex, ViewJoin};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -105,8 +105,11 @@ fn write(
     n_rows: usize,
     mut batch: impl FnMut(usize, usize) -> Result<RecordBatch, arrow::error::ArrowError>,
 ) -> Outcome<()> {
-    let mut writer =
-        ArrowWriter::try_new(File::create(path)?, batch(0, 0)?.schema(), Some(zstd()?))?;
+    let mut writer = ArrowWriter::try_new(
+        File::create(path)?,
+        batch(0, 0)?.schema(),
+        Some(zstd()?.build()),
+    )?;
     for from in (0..n_rows).step_by(BATCH_ROWS) {
         writer.write(&batch(from, BATCH_ROWS.min(n_rows - from))?)?;
     }
@@ -114,11 +117,10 @@ fn write(
     Ok(())
 }
 
-fn zstd() -> Outcome<WriterProperties> {
+fn zstd() -> Outcome<WriterPropertiesBuilder> {
     Ok(WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .build())
+        .set_max_row_group_row_count(Some(GROUP_ROWS)))
 }
 
 fn read(dir: &Path) -> Outcome<()> {
@@ -160,7 +162,9 @@ fn join(dir: &Path, out: &Path) -> Outcome<()> {
     }
     drop(index);
     let schema = Arc::new(Schema::new(fields));
-    let mut writer = ArrowWriter::try_new(File::create(out)?, schema.clone(), Some(zstd()?))?;
+    // Features seldom repeat: a dictionary would be built and thrown away.
+    let properties = zstd()?.set_dictionary_enabled(false).build();
+    let mut writer = ArrowWriter::try_new(File::create(out)?, schema.clone(), Some(properties))?;
     let mut from = 0;
     for batch in labels {
         let features = columns

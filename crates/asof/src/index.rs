@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::DataType;
 
@@ -72,13 +74,17 @@ impl LabelIndex {
         Some((*self.times.iter().min()?, *self.times.iter().max()?))
     }
 
+    /// The buckets of `key`, none if all its labels lack a time.
+    pub(crate) fn range(&self, key: u32) -> Range<usize> {
+        self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize
+    }
+
     /// The first bucket of `key` at or after the instant `known_at`.
-    #[inline]
     pub(crate) fn bucket(&self, key: u32, known_at: i64) -> Option<u32> {
-        let (from, to) = (self.starts[key as usize], self.starts[key as usize + 1]);
-        let times = &self.times[from as usize..to as usize];
-        let bucket = from + times.partition_point(|time| *time < known_at) as u32;
-        (bucket < to).then_some(bucket)
+        let buckets = self.range(key);
+        let earlier = self.times[buckets.clone()].partition_point(|time| *time < known_at);
+        let bucket = buckets.start + earlier;
+        (bucket < buckets.end).then_some(bucket as u32)
     }
 
     /// `rows`: key number and time of each label.

@@ -115,13 +115,18 @@ impl KeyTable {
     /// The number of each row's key; `NONE` where no label has it or a part of it is null.
     pub(crate) fn find(&self, keys: &[ArrayRef], n_rows: usize) -> Result<Vec<u32>, AsofError> {
         let Words { words, rows, nulls } = self.words(keys, n_rows)?;
-        let number = |(row, &word): (usize, &u64)| {
-            if nulls.as_ref().is_some_and(|n| n.is_null(row)) {
-                return NONE;
+        let entry = |row: usize, word: u64| {
+            let hash = self.hasher.hash_one(word);
+            match &rows {
+                None => self.table.find(hash, |entry| entry.0 == word),
+                rows => self
+                    .table
+                    .find(hash, |entry| self.is_same(entry, word, rows.as_ref(), row)),
             }
-            let same = |entry: &(u64, u32)| self.is_same(entry, word, rows.as_ref(), row);
-            let entry = self.table.find(self.hasher.hash_one(word), same);
-            entry.map_or(NONE, |&(_, number)| number)
+        };
+        let number = |(row, &word)| match &nulls {
+            Some(nulls) if nulls.is_null(row) => NONE,
+            _ => entry(row, word).map_or(NONE, |&(_, number)| number),
         };
         Ok(words.iter().enumerate().map(number).collect())
     }

@@ -2,16 +2,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
-use arrow::compute::interleave;
+use arrow::compute::{binary, interleave};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 
 use crate::columns::{check_time, instants, position};
 use crate::keys::{NONE, names};
-use crate::stripe::{Candidate, Stripe};
+use crate::stripe::{Best, Candidate, Stripe};
 use crate::{AsofError, LabelIndex, ViewJoin};
 
-/// At most this many locks, and groups that a batch's candidates are sorted into.
-const STRIPES: usize = 64;
+/// At most this many locks, and groups that a batch's rows are sorted into. More would cut the kept rows into small pieces.
+const STRIPES: usize = 16;
 
 /// The join of one view: feature rows are pushed in any order, from any number of threads; `finish` gives each label its
 /// winner's values.
@@ -25,7 +25,8 @@ pub struct AsofState {
     columns: Columns,
     fields: Vec<Field>,
     next_row: AtomicU64,
-    /// Bucket b is in stripe `b >> shift`. Neighbours share a stripe, so that a batch's work on one stays in the cache.
+    /// A key whose first bucket is b is in stripe `b >> shift`, with all its buckets. Neighbours share a stripe, so that a
+    /// batch's work on one stays near in memory.
     stripes: Vec<Mutex<Stripe>>,
     shift: u32,
 }
@@ -68,10 +69,19 @@ impl AsofState {
             .collect();
         let n_buckets = index.times.len();
         let size = n_buckets.div_ceil(STRIPES).next_power_of_two();
-        let stripes = (0..n_buckets)
-            .step_by(size)
-            .map(|from| Mutex::new(Stripe::new(size.min(n_buckets - from))))
-            .collect();
+        let shift = size.trailing_zeros();
+        let mut ends = vec![0; n_buckets.div_ceil(size)];
+        for key in index.starts.windows(2).filter(|key| key[0] < key[1]) {
+            ends[(key[0] >> shift) as usize] = key[1];
+        }
+        let mut first = 0;
+        let stripe = |end: u32| {
+            let end = end.max(first);
+            let stripe = Stripe::new(first, end);
+            first = end;
+            Mutex::new(stripe)
+        };
+        let stripes = ends.into_iter().map(stripe).collect();
         Ok(Self {
             index,
             ttl_ns: view.ttl_ns,
@@ -80,7 +90,7 @@ impl AsofState {
             fields,
             next_row: AtomicU64::new(0),
             stripes,
-            shift: size.trailing_zeros(),
+            shift,
         })
     }
 
@@ -111,15 +121,21 @@ impl AsofState {
     /// As `push`.
     pub fn push_at(&self, first_row: u64, batch: &RecordBatch) -> Result<(), AsofError> {
         self.columns.check(batch)?;
-        let candidates = self.candidates(batch)?;
-        let (candidates, ends) = self.by_stripe(&candidates);
+        let instants = self.columns.instants(batch, self.created_cutoff)?;
         let features = Columns::pick(&self.columns.features, batch);
-        let mask = (1 << self.shift) - 1;
+        let (asks, ends) = self.asks(batch, &instants.known_at)?;
+        let mut candidates = Vec::new();
         let mut from = 0;
         for (stripe, to) in self.stripes.iter().zip(ends) {
-            if to > from {
+            candidates.clear();
+            candidates.extend(
+                asks[from..to]
+                    .iter()
+                    .filter_map(|ask| self.candidate(ask, &instants)),
+            );
+            if !candidates.is_empty() {
                 let mut stripe = stripe.lock().expect("no push has panicked");
-                stripe.offer(&candidates[from..to], mask, first_row, &features)?;
+                stripe.offer(&candidates, first_row, &features)?;
             }
             from = to;
         }
@@ -164,68 +180,91 @@ impl AsofState {
         columns.features.iter().enumerate().map(gather).collect()
     }
 
-    /// The rows of a batch that some label may want.
-    fn candidates(&self, batch: &RecordBatch) -> Result<Vec<Candidate>, AsofError> {
-        let index = &self.index;
-        let times = self.columns.instants(self.columns.time, batch)?;
-        let created = self
-            .columns
-            .created
-            .map(|at| self.columns.instants(at, batch))
-            .transpose()?;
-        let keys = index
-            .keys
-            .find(&Columns::pick(&self.columns.keys, batch), batch.num_rows())?;
-        let mut candidates = Vec::with_capacity(batch.num_rows());
+    /// The rows of a batch whose key some label has, stripe after stripe, and where each stripe's end: one lock a stripe a batch.
+    fn asks(
+        &self,
+        batch: &RecordBatch,
+        known_at: &Int64Array,
+    ) -> Result<(Vec<Ask>, Vec<usize>), AsofError> {
+        let keys = Columns::pick(&self.columns.keys, batch);
+        let keys = self.index.keys.find(&keys, batch.num_rows())?;
+        let mut asks = Vec::with_capacity(keys.len());
         for (row, &key) in keys.iter().enumerate() {
-            if key == NONE || times.is_null(row) {
-                continue;
+            if key != NONE && known_at.is_valid(row) && !self.index.range(key).is_empty() {
+                asks.push(Ask {
+                    key,
+                    row: row as u32,
+                    known_at: known_at.value(row),
+                });
             }
-            let time = times.value(row);
-            let created = created
-                .as_ref()
-                .and_then(|c| c.is_valid(row).then(|| c.value(row)));
-            let known_at = match (self.created_cutoff, created) {
-                (false, _) => time,
-                (true, Some(created)) => time.max(created),
-                (true, None) => continue,
-            };
-            let Some(bucket) = index.bucket(key, known_at) else {
-                continue;
-            };
-            // The first label that could use the row is the one that it is freshest for.
-            if is_expired(time, index.times[bucket as usize], self.ttl_ns) {
-                continue;
-            }
-            candidates.push(Candidate {
-                time,
-                created: created.unwrap_or(i64::MIN),
-                bucket,
-                row: row as u32,
-            });
         }
-        Ok(candidates)
+        let stripe = |ask: &Ask| self.index.range(ask.key).start >> self.shift;
+        Ok(grouped(&asks, self.stripes.len(), stripe))
     }
 
-    /// The candidates stripe after stripe, in their order, and where each stripe's end: one lock a stripe a batch.
-    fn by_stripe(&self, candidates: &[Candidate]) -> (Vec<Candidate>, Vec<usize>) {
-        let n_stripes = self.stripes.len();
-        let mut next = vec![0; n_stripes + 1];
-        for candidate in candidates {
-            next[(candidate.bucket >> self.shift) as usize + 1] += 1;
+    /// The row with its bucket, if any label may want it.
+    fn candidate(
+        &self,
+        &Ask { key, row, known_at }: &Ask,
+        instants: &Instants,
+    ) -> Option<Candidate> {
+        let bucket = self.index.bucket(key, known_at)?;
+        let time = instants.times.value(row as usize);
+        // The first label that could use the row is the one that it is freshest for.
+        if is_expired(time, self.index.times[bucket as usize], self.ttl_ns) {
+            return None;
         }
-        for stripe in 0..n_stripes {
-            next[stripe + 1] += next[stripe];
-        }
-        let mut sorted = vec![Candidate::default(); candidates.len()];
-        for candidate in candidates {
-            let place = &mut next[(candidate.bucket >> self.shift) as usize];
-            sorted[*place] = *candidate;
-            *place += 1;
-        }
-        next.truncate(n_stripes);
-        (sorted, next)
+        let created = instants
+            .created
+            .as_ref()
+            .filter(|created| created.is_valid(row as usize));
+        let created = created.map_or(i64::MIN, |created| created.value(row as usize));
+        Some(Candidate {
+            time,
+            created,
+            bucket,
+            row,
+        })
     }
+}
+
+/// A feature row that looks for its bucket.
+#[derive(Clone, Copy, Default)]
+struct Ask {
+    key: u32,
+    row: u32,
+    known_at: i64,
+}
+
+/// A batch's instants, in ns.
+struct Instants {
+    times: Int64Array,
+    created: Option<Int64Array>,
+    /// From when on labels may use the row; null for never.
+    known_at: Int64Array,
+}
+
+/// The items group after group (a stable counting sort), and where each group ends.
+fn grouped<T: Copy + Default>(
+    items: &[T],
+    n_groups: usize,
+    group: impl Fn(&T) -> usize,
+) -> (Vec<T>, Vec<usize>) {
+    let mut next = vec![0; n_groups + 1];
+    for item in items {
+        next[group(item) + 1] += 1;
+    }
+    for group in 0..n_groups {
+        next[group + 1] += next[group];
+    }
+    let mut sorted = vec![T::default(); items.len()];
+    for item in items {
+        let place = &mut next[group(item)];
+        sorted[*place] = *item;
+        *place += 1;
+    }
+    next.truncate(n_groups);
+    (sorted, next)
 }
 
 /// Where values are kept: array (0 is the null) and row.
@@ -234,25 +273,26 @@ const NOBODY: Place = (0, 0);
 
 /// The place of each bucket's winner: the best candidate of its own and of the earlier buckets of its key.
 fn winners(index: &LabelIndex, ttl_ns: Option<i64>, stripes: &[Stripe], shift: u32) -> Vec<Place> {
-    let mut winners = Vec::with_capacity(index.times.len());
-    let mut first_chunk = vec![1];
+    let mut first_chunks = vec![NOBODY.0 + 1];
     for stripe in stripes {
-        first_chunk.push(first_chunk[first_chunk.len() - 1] + stripe.chunks.len());
+        first_chunks.push(first_chunks[first_chunks.len() - 1] + stripe.chunks.len());
     }
-    let mask = (1 << shift) - 1;
-    for key in index.starts.windows(2) {
+    let mut winners = Vec::with_capacity(index.times.len());
+    for key in 0..index.keys.len() as u32 {
+        let buckets = index.range(key);
+        let stripe = buckets.start >> shift;
         let mut winner = None;
-        for bucket in key[0] as usize..key[1] as usize {
-            let stripe = bucket >> shift;
-            let best = &stripes[stripe].best[bucket & mask];
-            if !best.is_empty() && winner.is_none_or(|(rank, _)| best.rank > rank) {
-                let place = (first_chunk[stripe] + best.chunk as usize, best.row as usize);
-                winner = Some((best.rank, place));
-            }
-            // The winner is the latest candidate: where it has expired, all have.
-            let fresh =
-                winner.filter(|((time, ..), _)| !is_expired(*time, index.times[bucket], ttl_ns));
-            winners.push(fresh.map_or(NOBODY, |(_, place)| place));
+        for bucket in buckets {
+            // `None` is less than any candidate. The winner is the latest one: where it has expired, all have.
+            winner = winner.max(stripes[stripe].best(bucket as u32));
+            let is_fresh = |best: &&Best| !is_expired(best.rank.0, index.times[bucket], ttl_ns);
+            let place = |best: &Best| {
+                (
+                    first_chunks[stripe] + best.chunk as usize,
+                    best.row as usize,
+                )
+            };
+            winners.push(winner.filter(is_fresh).map_or(NOBODY, place));
         }
     }
     winners
@@ -316,8 +356,19 @@ impl Columns {
         Ok(())
     }
 
-    fn instants(&self, at: usize, batch: &RecordBatch) -> Result<Int64Array, AsofError> {
-        instants(self.schema.field(at).name(), batch.column(at))
+    fn instants(&self, batch: &RecordBatch, created_cutoff: bool) -> Result<Instants, AsofError> {
+        let read = |at: usize| instants(self.schema.field(at).name(), batch.column(at));
+        let times = read(self.time)?;
+        let created = self.created.map(read).transpose()?;
+        let known_at = match &created {
+            Some(created) if created_cutoff => binary(&times, created, i64::max)?,
+            _ => times.clone(),
+        };
+        Ok(Instants {
+            times,
+            created,
+            known_at,
+        })
     }
 
     fn pick(columns: &[usize], batch: &RecordBatch) -> Vec<ArrayRef> {

@@ -24,8 +24,8 @@ pub(crate) struct Candidate {
     pub(crate) row: u32,
 }
 
-/// The best candidate of a bucket so far: its rank, and where its values are kept.
-#[derive(Clone, Copy)]
+/// The best candidate of a bucket so far: its rank, and where its values are kept. The greater one has the greater rank.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Best {
     pub(crate) rank: Rank,
     pub(crate) chunk: u32,
@@ -33,17 +33,18 @@ pub(crate) struct Best {
 }
 
 impl Best {
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.rank == EMPTY
     }
 }
 
-/// A run of buckets behind one lock.
+/// The buckets of some keys, which lie together, behind one lock.
 ///
 /// Rows are kept as they were pushed, a chunk a batch; when more than half of them have been beaten, the live ones are moved
 /// together. So a stripe holds at most twice as many rows as it has buckets, and the rows of one batch.
 pub(crate) struct Stripe {
-    pub(crate) best: Vec<Best>,
+    first_bucket: u32,
+    best: Vec<Best>,
     /// Chunks of rows, each one array a feature.
     pub(crate) chunks: Vec<Vec<ArrayRef>>,
     n_kept: usize,
@@ -51,25 +52,32 @@ pub(crate) struct Stripe {
 }
 
 impl Stripe {
-    pub(crate) fn new(n_buckets: usize) -> Self {
+    /// For the buckets `first..end`.
+    pub(crate) fn new(first: u32, end: u32) -> Self {
         let empty = Best {
             rank: EMPTY,
             chunk: 0,
             row: 0,
         };
         Self {
-            best: vec![empty; n_buckets],
+            first_bucket: first,
+            best: vec![empty; (end - first) as usize],
             chunks: Vec::new(),
             n_kept: 0,
             n_live: 0,
         }
     }
 
-    /// Takes in the candidates that win for now. Bucket b is `best[b & mask]`; the batch's rows are numbered from `first_row`.
+    /// The best candidate of a bucket.
+    pub(crate) fn best(&self, bucket: u32) -> Option<&Best> {
+        let best = &self.best[(bucket - self.first_bucket) as usize];
+        (!best.is_empty()).then_some(best)
+    }
+
+    /// Takes in the candidates that win for now. The batch's rows are numbered from `first_row`.
     pub(crate) fn offer(
         &mut self,
         candidates: &[Candidate],
-        mask: u32,
         first_row: u64,
         features: &[ArrayRef],
     ) -> Result<(), ArrowError> {
@@ -77,7 +85,7 @@ impl Stripe {
         let chunk = self.chunks.len() as u32;
         let mut n_won = 0;
         for candidate in candidates {
-            let best = &mut self.best[(candidate.bucket & mask) as usize];
+            let best = &mut self.best[(candidate.bucket - self.first_bucket) as usize];
             let rank = (candidate.time, candidate.created, number(candidate));
             if rank > best.rank {
                 self.n_live += usize::from(best.is_empty());
@@ -95,7 +103,7 @@ impl Stripe {
         // Only now is it known which of the batch's own rows have not been beaten by a later one.
         let mut winners = Vec::with_capacity(n_won);
         for candidate in candidates {
-            let best = &mut self.best[(candidate.bucket & mask) as usize];
+            let best = &mut self.best[(candidate.bucket - self.first_bucket) as usize];
             if best.chunk == chunk && best.rank.2 == number(candidate) {
                 best.row = winners.len() as u32;
                 winners.push(candidate.row);
@@ -161,16 +169,16 @@ mod tests {
     /// Each row beats the one before it, the worst that can happen to memory.
     #[test]
     fn kept_rows_are_bounded_by_the_buckets() {
-        let mut stripe = Stripe::new(2);
+        let mut stripe = Stripe::new(6, 8);
         for time in 0..1_000 {
             let row: ArrayRef = Arc::new(Int64Array::from(vec![time]));
             let candidate = Candidate {
                 time,
                 created: 0,
-                bucket: (time % 2) as u32,
+                bucket: 6 + (time % 2) as u32,
                 row: 0,
             };
-            stripe.offer(&[candidate], 1, time as u64, &[row]).unwrap();
+            stripe.offer(&[candidate], time as u64, &[row]).unwrap();
             let n_rows: usize = stripe.chunks.iter().map(|chunk| chunk[0].len()).sum();
             assert!(n_rows <= 2 * 2 + SLACK, "{n_rows} rows at {time}");
         }
@@ -186,7 +194,7 @@ mod tests {
 
     #[test]
     fn rows_beaten_within_their_own_batch_are_not_kept() {
-        let mut stripe = Stripe::new(1);
+        let mut stripe = Stripe::new(0, 1);
         let rows: ArrayRef = Arc::new(Int64Array::from(vec![3, 1, 2]));
         let candidate = |(row, time)| Candidate {
             time,
@@ -195,7 +203,7 @@ mod tests {
             row,
         };
         let candidates = [(0, 3), (1, 1), (2, 2)].map(candidate);
-        stripe.offer(&candidates, 0, 0, &[rows]).unwrap();
+        stripe.offer(&candidates, 0, &[rows]).unwrap();
         assert_eq!(
             stripe.chunks[0][0].as_primitive::<Int64Type>().values(),
             &[3]

@@ -213,3 +213,18 @@ fn the_earliest_and_latest_label_bound_what_must_be_read() {
     assert_eq!(index.time_range(), Some((1_000_000_000, 3_000_000_000)));
     assert_eq!(index.n_labels(), 3);
 }
+
+/// Such a key has a number but no bucket, and may be the last one.
+#[test]
+fn a_key_whose_labels_all_lack_a_time_matches_nothing() {
+    let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![Some(1), None]));
+    let labels = batch([("k", ints(&[1, 2])), ("ts", times)]);
+    let rows = batch([
+        ("k", ints(&[2, 1])),
+        ("ts", seconds(&[1, 1])),
+        ("f", ints(&[20, 10])),
+    ]);
+    let out = join(&labels, "ts", &[(view(&["k"]), vec![rows])]).unwrap();
+    let f: Vec<Option<i64>> = out["f"].as_primitive::<Int64Type>().iter().collect();
+    assert_eq!(f, [Some(10), None]);
+}
