@@ -1,8 +1,8 @@
-//! The in-memory store against the suites, and the store that halts.
+//! The in-memory stores against the suites, and the store that halts.
 #![allow(clippy::unwrap_used)]
 
 use domain::{Actor, Batch, Event, Timestamp};
-use ports::memory::{Halt, Halting, MemoryStore};
+use ports::memory::{Halt, Halting, MemoryArtifacts, MemoryStore};
 use ports::{MetadataStore, conformance};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -17,6 +17,11 @@ async fn the_memory_store_keeps_runs() {
         (store.clone() as _, store as _)
     };
     conformance::runs::suite(make).await;
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_artifacts() {
+    conformance::artifacts::suite(&*MemoryArtifacts::new()).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! One suite a port; every back end runs it.
 
+pub mod artifacts;
 pub mod metadata;
 pub mod rowlog;
 pub mod runs;

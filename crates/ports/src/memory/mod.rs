@@ -1,5 +1,6 @@
 //! In-memory twins of the ports, for tests and scenarios.
 
+mod artifacts;
 mod clock;
 mod compute;
 mod halting;
@@ -7,6 +8,7 @@ mod metadata;
 mod rowlog;
 mod runs;
 
+pub use artifacts::MemoryArtifacts;
 pub use clock::ManualClock;
 pub use compute::MemoryCompute;
 pub use halting::{Halt, Halting};
