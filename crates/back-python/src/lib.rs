@@ -1,1 +1,122 @@
-//! (in work)
+//! Models in supervised Python workers.
+//!
+//! A worker is a process of the project's own interpreter that loads one MLflow model (pyfunc) and answers frames on its
+//! standard streams; nothing is unpickled in this process. One spare worker, with the libraries loaded, waits for the next
+//! model. A worker that dies is started again with back-off; until it is back, a request is told so at once.
+//!
+//! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker
+//! that misses a deadline is killed, for nobody knows what it is doing; numeric libraries run with one thread.
+
+mod model;
+mod worker;
+
+use async_trait::async_trait;
+use domain::{Fault, Refusal};
+use model::PythonModel;
+use parking_lot::Mutex;
+use ports::{ArtifactExt, ArtifactStore, LoadError, ModelFiles, ModelHandle, ModelRuntime};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use worker::Worker;
+
+/// Loads MLflow models in Python workers.
+pub struct PythonRuntime {
+    shared: Arc<Shared>,
+}
+
+/// What loading and restarting need.
+pub(crate) struct Shared {
+    artifacts: Arc<dyn ArtifactStore>,
+    folder: PathBuf,
+    python: Mutex<PathBuf>,
+    spare: Mutex<Option<Worker>>,
+}
+
+impl PythonRuntime {
+    /// A runtime that keeps copies of models below `folder`, with `python` found on the path until told otherwise.
+    pub fn new(artifacts: Arc<dyn ArtifactStore>, folder: &Path) -> PythonRuntime {
+        let shared = Shared { artifacts, folder: folder.into(), python: Mutex::new("python3".into()), spare: Mutex::default() };
+        PythonRuntime { shared: Arc::new(shared) }
+    }
+
+    /// The interpreter of workers that are started from now on.
+    pub fn use_python(&self, python: &Path) {
+        let mut current = self.shared.python.lock();
+        if *current != python {
+            *current = python.into();
+            self.shared.spare.lock().take();
+        }
+    }
+
+    /// Starts the spare worker, so that the first model need not wait for imports.
+    pub async fn warm_up(&self) {
+        self.shared.clone().keep_spare().await;
+    }
+}
+
+impl Shared {
+    /// A worker with its libraries loaded: the spare, or a new one.
+    async fn fresh_worker(&self) -> Result<Worker, LoadError> {
+        let spare = self.spare.lock().take();
+        if let Some(mut worker) = spare
+            && worker.is_alive()
+        {
+            return Ok(worker);
+        }
+        self.start_worker().await
+    }
+
+    async fn start_worker(&self) -> Result<Worker, LoadError> {
+        let python = self.python.lock().clone();
+        Worker::start(&python, &self.folder).await
+    }
+
+    pub(crate) async fn keep_spare(self: Arc<Self>) {
+        if self.spare.lock().is_some() {
+            return;
+        }
+        match self.start_worker().await {
+            Ok(worker) => *self.spare.lock() = Some(worker),
+            Err(error) => tracing::warn!(%error, "no spare model worker"),
+        }
+    }
+
+    /// A worker with the model in `folder` loaded; a new spare is started behind it.
+    pub(crate) async fn worker_with(self: &Arc<Self>, folder: &Path) -> Result<Worker, LoadError> {
+        let mut worker = self.fresh_worker().await?;
+        let loaded = worker.load(folder).await;
+        tokio::spawn(self.clone().keep_spare());
+        loaded.map(|()| worker)
+    }
+
+    /// Copies the model's files to the local disk, once.
+    async fn local_copy(&self, files: &ModelFiles) -> Result<PathBuf, LoadError> {
+        let name = domain::Digest::of(files.artifact_path.as_bytes());
+        let folder = self.folder.join(name.short());
+        if folder.join("MLmodel").is_file() {
+            return Ok(folder);
+        }
+        let beside = self.folder.join(format!("{}.part", name.short()));
+        let what = |e: std::io::Error| Fault::because(format!("copying model {} {}", files.model, files.version), e);
+        let _ = tokio::fs::remove_dir_all(&beside).await;
+        tokio::fs::create_dir_all(&beside).await.map_err(what)?;
+        self.artifacts.download(&files.artifact_path, &beside).await?;
+        if !beside.join("MLmodel").is_file() {
+            let _ = tokio::fs::remove_dir_all(&beside).await;
+            let what = format!("version {} of model {} has no MLmodel file in {}", files.version, files.model, files.artifact_path);
+            return Err(Refusal::invalid("model/no_mlmodel", what).hint("log the model with mlflow.<flavour>.log_model").into());
+        }
+        let _ = tokio::fs::remove_dir_all(&folder).await;
+        tokio::fs::rename(&beside, &folder).await.map_err(what)?;
+        Ok(folder)
+    }
+}
+
+#[async_trait]
+impl ModelRuntime for PythonRuntime {
+    async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError> {
+        let folder = self.shared.local_copy(files).await?;
+        let worker = self.shared.worker_with(&folder).await?;
+        Ok(Arc::new(PythonModel::supervise(self.shared.clone(), files, folder, worker)))
+    }
+}

@@ -1,0 +1,123 @@
+//! A loaded model: its worker, and what happens when that dies.
+
+use crate::Shared;
+use crate::worker::{Reply, Request, Worker};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use domain::{Kind, Refusal, Scalar};
+use ports::{ModelFiles, ModelHandle, PredictError, scalar_at};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+
+/// Requests that may wait for a worker.
+const QUEUE: usize = 256;
+
+pub(crate) struct PythonModel {
+    shared: Arc<Shared>,
+    name: String,
+    folder: PathBuf,
+    /// `None` while it is being started again.
+    worker: Mutex<Option<Worker>>,
+    queue: Semaphore,
+    crashes: AtomicU64,
+}
+
+impl PythonModel {
+    pub(crate) fn supervise(shared: Arc<Shared>, files: &ModelFiles, folder: PathBuf, worker: Worker) -> PythonModelHandle {
+        PythonModelHandle(Arc::new(PythonModel {
+            shared,
+            name: format!("{} {}", files.model, files.version),
+            folder,
+            worker: Mutex::new(Some(worker)),
+            queue: Semaphore::new(QUEUE),
+            crashes: AtomicU64::new(0),
+        }))
+    }
+
+    /// Starts a new worker behind a dead one, with back-off that doubles to 30 s.
+    fn restart(self: &Arc<Self>, why: &str) {
+        let crashes = self.crashes.fetch_add(1, Ordering::SeqCst) + 1;
+        tracing::warn!(model = %self.name, why, crashes, "a model worker died; it is started again");
+        let model = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut wait = Duration::from_millis(100);
+            while let Some(model) = model.upgrade() {
+                match model.shared.worker_with(&model.folder).await {
+                    Ok(worker) => {
+                        *model.worker.lock().await = Some(worker);
+                        return;
+                    }
+                    Err(error) => tracing::error!(model = %model.name, %error, "the model worker does not come back"),
+                }
+                drop(model);
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(30));
+            }
+        });
+    }
+}
+
+/// Columns by name; schema order is kept.
+fn columns(rows: &RecordBatch) -> Result<serde_json::Map<String, serde_json::Value>, serde_json::Error> {
+    let schema = rows.schema();
+    let named = schema.fields().iter().zip(rows.columns());
+    named
+        .map(|(field, column)| {
+            let values = (0..rows.num_rows()).map(|row| serde_json::to_value(scalar_at(column, row)));
+            Ok((field.name().clone(), values.collect::<Result<_, _>>()?))
+        })
+        .collect()
+}
+
+impl PythonModel {
+    async fn answer(self: Arc<Self>, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        let model = &self;
+        let Ok(_place) = model.queue.try_acquire() else {
+            let what = format!("{QUEUE} requests wait for model {} already", model.name);
+            return Err(Refusal::new(Kind::Busy, "serve/busy", what).hint("try again later").into());
+        };
+        let columns = columns(rows).map_err(|e| Refusal::invalid("serve/input", e.to_string()))?;
+        let until = Instant::now() + deadline;
+        let Ok(mut slot) = tokio::time::timeout_at(until, model.worker.lock()).await else { return Err(PredictError::Timeout) };
+        let Some(worker) = slot.as_mut() else {
+            return Err(PredictError::Unavailable(format!("the worker of model {} is being started again", model.name)));
+        };
+        let limit = until.saturating_duration_since(Instant::now());
+        match worker.within(limit, Some(Request::Columns(&columns))).await {
+            Reply::Values(values) => Ok(values),
+            Reply::Raised(why) => Err(Refusal::invalid("serve/model_raised", why).into()),
+            Reply::Died(why) => {
+                slot.take();
+                drop(slot);
+                model.restart(&why);
+                if Instant::now() >= until { Err(PredictError::Timeout) } else { Err(PredictError::Unavailable(why)) }
+            }
+        }
+    }
+}
+
+/// The handle that callers hold.
+pub(crate) struct PythonModelHandle(pub(crate) Arc<PythonModel>);
+
+#[async_trait]
+impl ModelHandle for PythonModelHandle {
+    async fn predict(&self, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        // On a task of its own: a caller that goes away must not leave half a frame in the pipe.
+        let (model, rows) = (self.0.clone(), rows.clone());
+        let answer = tokio::spawn(async move { model.answer(&rows, deadline).await });
+        answer.await.map_err(|e| PredictError::Unavailable(e.to_string()))?
+    }
+
+    async fn stop(&self) {
+        // Waits for the request under way; dropping the worker kills it.
+        self.0.worker.lock().await.take();
+    }
+
+    fn crashes(&self) -> u64 {
+        self.0.crashes.load(Ordering::SeqCst)
+    }
+}

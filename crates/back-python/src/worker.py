@@ -1,0 +1,111 @@
+"""A model worker: loads one MLflow model and answers frames (4 bytes of length, big-endian, then JSON) on stdin and stdout.
+
+What libraries print goes to the log, not between the frames. The end of stdin ends the worker, so none outlives its server.
+"""
+
+import json
+import math
+import os
+import struct
+import sys
+
+frames_out = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+frames_in = os.fdopen(os.dup(0), "rb")
+
+
+def read_frame():
+    head = frames_in.read(4)
+    if len(head) < 4:
+        return None
+    (length,) = struct.unpack(">I", head)
+    body = frames_in.read(length)
+    return json.loads(body, object_hook=number) if len(body) == length else None
+
+
+def number(value):
+    """NaN and the infinities come as {"number": "NaN"}."""
+    return float(value["number"]) if set(value) == {"number"} else value
+
+
+def write_frame(value):
+    body = json.dumps(value, allow_nan=False).encode()
+    frames_out.write(struct.pack(">I", len(body)) + body)
+    frames_out.flush()
+
+
+def column(values):
+    """Nulls among numbers are NaN, so that a column of numbers stays one."""
+    present = [value for value in values if value is not None]
+    if len(present) < len(values) and all(isinstance(value, (int, float)) for value in present):
+        return [math.nan if value is None else float(value) for value in values]
+    return values
+
+
+def fit_to_signature(frame, model):
+    """Whole numbers that JSON made of floats, and floats of whole numbers, become what the signature says."""
+    schema = model.metadata.get_input_schema()
+    if schema is None or not schema.has_input_names():
+        return frame
+    for spec in schema.inputs:
+        name, wanted = spec.name, str(spec.type)
+        if name not in frame:
+            continue
+        kind = frame[name].dtype.kind
+        if wanted == "DataType.double" and kind in "iub":
+            frame[name] = frame[name].astype("float64")
+        elif wanted == "DataType.float":
+            frame[name] = frame[name].astype("float32")
+        elif wanted == "DataType.integer" and kind in "ib":
+            frame[name] = frame[name].astype("int32")
+        elif wanted == "DataType.long" and kind == "f" and (frame[name] % 1 == 0).all():
+            frame[name] = frame[name].astype("int64")
+        elif wanted == "DataType.boolean" and kind in "iu":
+            frame[name] = frame[name].astype("bool")
+    return frame
+
+
+def plain(value):
+    """One prediction as a JSON value."""
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0:
+        items = list(value)
+        if len(items) != 1:
+            raise ValueError(f"the model answers {len(items)} values a row; one is served")
+        value = items[0]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"number": str(value)}
+    return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)
+
+
+def main():
+    import pandas
+
+    try:
+        import mlflow.pyfunc
+        import sklearn  # noqa: F401  (most models need it, and the spare worker has the time)
+        import sklearn.ensemble  # noqa: F401
+    except ImportError:
+        pass
+    model = None
+    write_frame({"ready": True})
+    while (request := read_frame()) is not None:
+        try:
+            if "load" in request:
+                model = mlflow.pyfunc.load_model(request["load"])
+                write_frame({"values": []})
+                continue
+            frame = pandas.DataFrame({name: column(values) for name, values in request["columns"].items()})
+            answer = model.predict(fit_to_signature(frame, model))
+            if isinstance(answer, pandas.DataFrame):
+                answer = answer.iloc[:, 0] if answer.shape[1] == 1 else answer.values
+            values = [plain(value) for value in answer]
+            if len(values) != len(frame):
+                raise ValueError(f"the model answers {len(values)} values for {len(frame)} rows")
+            write_frame({"values": values})
+        except Exception as error:  # whatever a model raises is the answer, and the worker lives on
+            write_frame({"error": f"{type(error).__name__}: {error}"})
+
+
+main()
