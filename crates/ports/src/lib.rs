@@ -18,6 +18,7 @@ mod online;
 pub mod refusals;
 mod rowlog;
 mod runs;
+mod sealer;
 mod world;
 
 pub use artifacts::{ArtifactExt, ArtifactInfo, ArtifactStore, ByteStream, Stored};
@@ -31,4 +32,5 @@ pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, T
 pub use online::{OnlineRow, OnlineStore, PutReport};
 pub use rowlog::{AppendError, OpenPart, ROW_COLUMNS, RowLog, rows_to_batch, scalar_at, scalars_to_array};
 pub use runs::{HistoryPage, Page, RunLog, RunSearch, RunStore, SearchError, ViewType};
+pub use sealer::Sealer;
 pub use world::{World, decide};

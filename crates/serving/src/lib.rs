@@ -1,1 +1,18 @@
-//! (in work)
+//! The serving gateway: features looked up inside predict, answers logged before they go out, shadows beside the champion.
+//!
+//! Why: a prediction that is not logged with what the model saw cannot be monitored, explained or trained on later.
+//!
+//! Invariants: the request path makes no metadata call (routes follow the event log); an answer is written to the row log
+//! before it goes out, or is marked as unlogged and counted; a swap of versions drops no request, because a request holds
+//! the model that it began with; only shadow copies may be dropped, and are counted.
+
+mod gateway;
+mod labels;
+mod pool;
+mod route;
+mod shadow;
+
+pub use gateway::{Answer, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError};
+pub use labels::{Label, LabelDesk};
+pub use pool::ModelPool;
+pub use route::{ModelStatus, VersionStatus};

@@ -1,0 +1,439 @@
+//! Predict: features, answer, log; and routes that follow the event log.
+
+use crate::pool::ModelPool;
+use crate::route::{Counters, ModelStatus, Route, VersionStatus};
+use crate::shadow::{self, Copied, ShadowLane, Sinks};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use domain::entity::{AppliedProject, Deployment};
+use domain::spec::{LogSpec, ModelSpec, ServeSpec};
+use domain::{EntityKey, Event, Fault, Kind, ModelName, PredictionId, Recorded, Refusal, Row, Scalar, Timestamp, VersionNumber};
+use indexmap::IndexMap;
+use parking_lot::RwLock;
+use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, World, scalar_at};
+use reactor::{Activity, Worker};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Rows of one request.
+pub const MAX_ROWS: usize = 10_000;
+
+/// What a caller asks for one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PredictRequest {
+    pub id: Option<PredictionId>,
+    /// Event time; without it, now.
+    pub time: Option<Timestamp>,
+    /// All columns that the caller sent: entity keys, request columns, or the features themselves.
+    pub columns: IndexMap<String, Scalar>,
+}
+
+/// What a model's features are looked up by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureRequest {
+    pub key: EntityKey,
+    pub time: Timestamp,
+    /// The caller's other columns.
+    pub request: IndexMap<String, Scalar>,
+}
+
+/// The features block as the gateway sees it; the wiring brings it in.
+#[async_trait]
+pub trait FeatureSource: Send + Sync {
+    /// The entity columns that a model's features are looked up by.
+    fn entity_columns(&self, model: &ModelName) -> Result<Vec<String>, Refusal>;
+    /// The model's feature columns in its order, one row a request; what is absent or older than its ttl is null.
+    async fn features(&self, model: &ModelName, rows: &[FeatureRequest]) -> Result<RecordBatch, ServeError>;
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// One answered row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub id: PredictionId,
+    pub value: Scalar,
+    pub version: VersionNumber,
+    /// False when the row log could not be written: the answer counts as lost for monitoring.
+    pub logged: bool,
+}
+
+/// How the gateway behaves.
+#[derive(Clone)]
+pub struct GatewayConfig {
+    /// Makes an id for a prediction at a time.
+    pub new_id: Arc<dyn Fn(Timestamp) -> PredictionId + Send + Sync>,
+    /// A replay waits for its shadows and drops none.
+    pub wait_for_shadows: bool,
+}
+
+/// Serves all models.
+pub struct Gateway {
+    pool: Arc<ModelPool>,
+    features: Arc<dyn FeatureSource>,
+    sealer: Arc<Sealer>,
+    sinks: Sinks,
+    config: GatewayConfig,
+    routes: RwLock<HashMap<ModelName, Arc<Route>>>,
+    counters: RwLock<HashMap<ModelName, Arc<Counters>>>,
+    /// One change of routes at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Gateway {
+    /// A gateway without routes; [`Gateway::follow`] makes them.
+    pub fn new(
+        store: Arc<dyn MetadataStore>,
+        rows: Arc<dyn RowLog>,
+        clock: Arc<dyn Clock>,
+        activity: Activity,
+        sealer: Arc<Sealer>,
+        pool: Arc<ModelPool>,
+        features: Arc<dyn FeatureSource>,
+        config: GatewayConfig,
+    ) -> Arc<Gateway> {
+        Arc::new(Gateway {
+            pool,
+            features,
+            sealer,
+            sinks: Sinks { store, rows, clock, activity },
+            config,
+            routes: RwLock::default(),
+            counters: RwLock::default(),
+            turn: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// The only model that is served, if there is just one.
+    pub fn only_model(&self) -> Result<ModelName, Refusal> {
+        let routes = self.routes.read();
+        let mut names = routes.iter().filter(|(_, route)| route.champion.is_some()).map(|(name, _)| name);
+        match (names.next(), names.next()) {
+            (Some(name), None) => Ok(name.clone()),
+            (None, _) => Err(Refusal::not_found("serve/none", "no model is served").hint("trimtab model ls")),
+            _ => Err(Refusal::invalid("serve/which", "several models are served").hint("POST /serve/NAME/invocations")),
+        }
+    }
+
+    /// Answers rows of one model with its champion, logs them, and copies them to the shadows.
+    pub async fn predict(&self, model: &ModelName, requests: Vec<PredictRequest>) -> Result<Vec<Answer>, ServeError> {
+        let counters = self.counters_of(model);
+        let began = Instant::now();
+        let answers = self.predict_counted(model, requests, &counters, began).await;
+        match &answers {
+            Ok(answers) => {
+                counters.answered.fetch_add(answers.len() as u64, Ordering::Relaxed);
+                counters.latency_us.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+            }
+            Err(_) => {
+                counters.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        answers
+    }
+
+    async fn predict_counted(
+        &self,
+        model: &ModelName,
+        requests: Vec<PredictRequest>,
+        counters: &Counters,
+        began: Instant,
+    ) -> Result<Vec<Answer>, ServeError> {
+        let route = self.route(model)?;
+        let (version, champion) = route.champion.clone().ok_or_else(|| not_served(model))?;
+        if requests.is_empty() || requests.len() > MAX_ROWS {
+            let what = format!("{} rows in one request", requests.len());
+            return Err(Refusal::invalid("serve/rows", what).hint(format!("send 1 to {MAX_ROWS} rows")).into());
+        }
+        let mut rows = self.open_rows(model, &route.spec, requests)?;
+        let features = self.features_of(model, &route.spec, &rows).await?;
+        counters.feature_misses.fetch_add(features.columns().iter().map(|column| column.null_count() as u64).sum(), Ordering::Relaxed);
+        let deadline = route.spec.deadline.duration();
+        let values = champion.predict(&features, deadline).await.map_err(|error| refuse(model, error))?;
+        let latency = Scalar::Int(began.elapsed().as_micros() as i64);
+        for (index, row) in rows.iter_mut().enumerate() {
+            let named = features.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            let seen = named.into_iter().zip(features.columns()).map(|(name, column)| (name, scalar_at(column, index)));
+            row.fields.extend(seen.collect::<Vec<_>>());
+        }
+        let logged: Vec<Row> = rows.iter().zip(&values).map(|(row, value)| champion_row(row, version, value, &latency)).collect();
+        let stored = self.log(model, &route, logged, counters).await?;
+        for lane in &route.shadows {
+            let copied = Copied { features: features.clone(), rows: rows.clone(), deadline, _busy: self.sinks.activity.begin() };
+            lane.ask(copied, self.config.wait_for_shadows).await;
+        }
+        let answers = rows.into_iter().zip(values);
+        Ok(answers.map(|(row, value)| Answer { id: PredictionId::new(row.id), value, version, logged: stored }).collect())
+    }
+
+    /// Entity, time and request columns of each row.
+    fn open_rows(&self, model: &ModelName, spec: &ServeSpec, requests: Vec<PredictRequest>) -> Result<Vec<Row>, Refusal> {
+        let keys = if spec.features.is_empty() { Vec::new() } else { self.features.entity_columns(model)? };
+        let now = self.sinks.clock.event_now();
+        requests.into_iter().enumerate().map(|(index, request)| self.open_row(&keys, now, index, request)).collect()
+    }
+
+    fn open_row(&self, keys: &[String], now: Timestamp, index: usize, request: PredictRequest) -> Result<Row, Refusal> {
+        let mut key = EntityKey::default();
+        for column in keys {
+            let value = request.columns.get(column).filter(|value| **value != Scalar::Null);
+            let value = value.ok_or_else(|| {
+                Refusal::invalid("serve/no_entity", format!("row {index} has no `{column}`"))
+                    .hint(format!("features are looked up by: {}", keys.join(", ")))
+            })?;
+            key.0.insert(column.clone(), value.to_string());
+        }
+        let time = request.time.unwrap_or(now);
+        let id = request.id.unwrap_or_else(|| (self.config.new_id)(time));
+        let others = request.columns.into_iter().filter(|(name, _)| !keys.contains(name));
+        let fields = others.map(|(name, value)| (format!("request.{name}"), value)).collect();
+        Ok(Row { id: id.as_str().into(), time, at: now, key, fields })
+    }
+
+    async fn features_of(&self, model: &ModelName, spec: &ServeSpec, rows: &[Row]) -> Result<RecordBatch, ServeError> {
+        let requests: Vec<FeatureRequest> = rows
+            .iter()
+            .map(|row| {
+                let request = row.fields.iter().filter_map(|(name, value)| Some((name.strip_prefix("request.")?.to_owned(), value.clone())));
+                FeatureRequest { key: row.key.clone(), time: row.time, request: request.collect() }
+            })
+            .collect();
+        if spec.features.is_empty() { sent_features(&requests).map_err(Into::into) } else { self.features.features(model, &requests).await }
+    }
+
+    /// Whether the rows are in the log; an error only where the file says that they must be.
+    async fn log(&self, model: &ModelName, route: &Route, rows: Vec<Row>, counters: &Counters) -> Result<bool, ServeError> {
+        let stream = format!("prediction/{model}");
+        let count = rows.len() as u64;
+        let newest = rows.iter().map(|row| row.time).max();
+        if let Err(error) = self.sinks.rows.append(&stream, rows).await {
+            counters.unlogged.fetch_add(count, Ordering::Relaxed);
+            tracing::error!(%model, %error, "a prediction is not logged");
+            if route.spec.log == LogSpec::Required {
+                return Err(Refusal::new(Kind::Unavailable, "serve/not_logged", "the prediction could not be logged, and the file requires it")
+                    .hint("free disk space, or set log = \"best_effort\"")
+                    .into());
+            }
+            return Ok(false);
+        }
+        if let Some(newest) = newest {
+            self.note_time(&stream, newest, route.calendar).await;
+        }
+        Ok(true)
+    }
+
+    /// Seals a stream when its watermark crosses the end of a window.
+    pub(crate) async fn note_time(&self, stream: &str, newest: Timestamp, calendar: Option<(Timestamp, domain::Span)>) {
+        let before = self.sealer.saw(stream, newest);
+        let Some((origin, size)) = calendar else { return };
+        let crossed = before.is_some_and(|before| newest.floor(origin, size) > before.floor(origin, size));
+        if crossed {
+            let _busy = self.sinks.activity.begin();
+            if let Err(fault) = self.sealer.seal(stream, self.sinks.clock.event_now()).await {
+                tracing::error!(stream, %fault, "a window's end could not be sealed; the next sealing makes it up");
+            }
+        }
+    }
+
+    pub(crate) fn calendar(&self, model: &ModelName) -> Option<(Timestamp, domain::Span)> {
+        self.routes.read().get(model).and_then(|route| route.calendar)
+    }
+
+    fn route(&self, model: &ModelName) -> Result<Arc<Route>, Refusal> {
+        self.routes.read().get(model).cloned().ok_or_else(|| not_served(model))
+    }
+
+    fn counters_of(&self, model: &ModelName) -> Arc<Counters> {
+        if let Some(found) = self.counters.read().get(model) {
+            return found.clone();
+        }
+        self.counters.write().entry(model.clone()).or_default().clone()
+    }
+
+    /// What is served, for the status page.
+    pub fn status(&self) -> Vec<ModelStatus> {
+        let routes = self.routes.read();
+        let mut models: Vec<ModelStatus> = routes.iter().map(|(model, route)| self.status_of(model, route)).collect();
+        models.sort_by(|a, b| a.model.cmp(&b.model));
+        models
+    }
+
+    fn status_of(&self, model: &ModelName, route: &Route) -> ModelStatus {
+        let counters = self.counters_of(model);
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let champion = route.champion.iter().map(|(version, _)| VersionStatus {
+            version: *version,
+            role: "champion",
+            answered: count(&counters.answered),
+            failed: count(&counters.failed),
+            dropped: 0,
+            crashes: self.pool.crashes(model, *version),
+        });
+        let shadows = route.shadows.iter().map(|lane| VersionStatus {
+            version: lane.version,
+            role: "shadow",
+            answered: count(&lane.answered),
+            failed: count(&lane.failed),
+            dropped: count(&lane.dropped),
+            crashes: self.pool.crashes(model, lane.version),
+        });
+        ModelStatus {
+            model: model.clone(),
+            versions: champion.chain(shadows).collect(),
+            answered: count(&counters.answered),
+            failed: count(&counters.failed),
+            unlogged: count(&counters.unlogged),
+            feature_misses: count(&counters.feature_misses),
+            mean_latency_us: counters.mean_latency_us(),
+        }
+    }
+
+    /// Brings all routes in line with the deployments: at start, and after the file was applied.
+    pub async fn follow_all(&self) -> Result<(), Fault> {
+        let deployments = World::new(self.sinks.store.snapshot()?).list::<Deployment>()?;
+        for deployment in deployments {
+            self.follow(&deployment.model).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings one model's route in line with its deployment. The old route answers until the new one is ready.
+    pub async fn follow(&self, model: &ModelName) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        let world = World::new(self.sinks.store.snapshot()?);
+        let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(()) };
+        let project = world.get::<AppliedProject>("project")?;
+        let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
+        let old = self.routes.read().get(model).cloned();
+        let champion = match deployment.champion {
+            None => None,
+            Some(version) => match self.pool.get(model, version).await {
+                Ok(handle) => Some((version, handle)),
+                Err(error) => {
+                    tracing::error!(%model, %version, %error, "the champion does not load; what served before goes on");
+                    old.as_ref().and_then(|old| old.champion.clone())
+                }
+            },
+        };
+        let shadows = self.lanes(model, &deployment, old.as_deref()).await;
+        let route = Route { champion, shadows, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
+        self.routes.write().insert(model.clone(), Arc::new(route));
+        self.pool.keep_only(model, &deployment.versions());
+        Ok(())
+    }
+
+    async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Vec<Arc<ShadowLane>> {
+        let challenger = deployment.challenger.iter().map(|shadow| (shadow.version, shadow.needs));
+        let standing = deployment.shadows.iter().map(|version| (*version, None));
+        let mut lanes: Vec<Arc<ShadowLane>> = Vec::new();
+        for (version, needs) in challenger.chain(standing) {
+            let doubled = lanes.iter().any(|lane| lane.version == version);
+            if Some(version) == deployment.champion || doubled {
+                continue;
+            }
+            let kept = old.and_then(|old| old.shadows.iter().find(|lane| shadow::fits(lane, version, needs)));
+            if let Some(lane) = kept {
+                lanes.push(lane.clone());
+                continue;
+            }
+            match self.pool.get(model, version).await {
+                Ok(handle) => lanes.push(ShadowLane::start(model, version, needs, handle, self.sinks.clone())),
+                Err(error) => tracing::error!(%model, %version, %error, "a shadow does not load"),
+            }
+        }
+        lanes
+    }
+
+    /// The worker that keeps routes in line with the log.
+    pub fn worker(self: &Arc<Self>) -> Arc<dyn Worker> {
+        Arc::new(Follower(self.clone()))
+    }
+}
+
+fn serve_spec(declared: Option<&ModelSpec>) -> ServeSpec {
+    let spec = declared.and_then(|model| model.serve.clone()).unwrap_or_default();
+    // A model that no file declares answers within the usual time.
+    if spec.deadline == domain::Span::default() { ServeSpec { deadline: domain::Span::from_ms(30_000), ..spec } } else { spec }
+}
+
+fn calendar(declared: Option<&ModelSpec>) -> Option<(Timestamp, domain::Span)> {
+    declared.and_then(|model| model.monitor.as_ref()).map(|monitor| (monitor.origin, monitor.window))
+}
+
+fn not_served(model: &ModelName) -> Refusal {
+    Refusal::not_found("serve/no_champion", format!("model {model} has no champion")).hint(format!("trimtab model ls; set the alias `champion` of {model}"))
+}
+
+fn refuse(model: &ModelName, error: PredictError) -> ServeError {
+    match error {
+        PredictError::Refused(refusal) => refusal.into(),
+        PredictError::Unavailable(why) => Refusal::new(Kind::Unavailable, "serve/worker_down", format!("model {model} cannot answer: {why}"))
+            .hint("the worker is started again; send the request again")
+            .into(),
+        PredictError::Timeout => Refusal::new(Kind::Timeout, "serve/deadline", format!("model {model} did not answer within its deadline"))
+            .hint("raise `deadline` under [model.NAME.serve], or send fewer rows")
+            .into(),
+    }
+}
+
+/// The caller's columns as the model's own, where the file names no feature views.
+fn sent_features(requests: &[FeatureRequest]) -> Result<RecordBatch, Refusal> {
+    let Some(first) = requests.first() else { return Err(Refusal::invalid("serve/rows", "no rows")) };
+    let columns = first.request.keys().map(|name| {
+        let values: Vec<&Scalar> = requests.iter().map(|request| request.request.get(name).unwrap_or(&Scalar::Null)).collect();
+        (name.clone(), ports::scalars_to_array(&values), true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| Refusal::invalid("serve/input", e.to_string()))
+}
+
+fn champion_row(row: &Row, version: VersionNumber, value: &Scalar, latency: &Scalar) -> Row {
+    let mut logged = row.clone();
+    let own = [
+        ("version", Scalar::Int(version.0 as i64)),
+        ("role", Scalar::Text("champion".into())),
+        ("prediction", value.clone()),
+        ("latency_us", latency.clone()),
+    ];
+    logged.fields.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    logged
+}
+
+struct Follower(Arc<Gateway>);
+
+#[async_trait]
+impl Worker for Follower {
+    fn name(&self) -> &'static str {
+        "serving.routes"
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        model_of(event).is_some() || matches!(event, Event::ProjectApplied { .. })
+    }
+
+    async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
+        match model_of(&recorded.event) {
+            Some(model) => self.0.follow(model).await,
+            None => self.0.follow_all().await,
+        }
+    }
+}
+
+/// The model whose route an event may change.
+fn model_of(event: &Event) -> Option<&ModelName> {
+    match event {
+        Event::ChampionPromoted { model, .. }
+        | Event::RolloutAdvanced { model, .. }
+        | Event::RolloutAborted { model, .. }
+        | Event::GateDecided { model, .. } => Some(model),
+        _ => None,
+    }
+}

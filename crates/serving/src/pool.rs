@@ -1,0 +1,63 @@
+//! Loaded models by version: the gate, the shadow and the champion use the same worker.
+
+use domain::entity::ModelVersion;
+use domain::{Fault, ModelName, Refusal, VersionNumber};
+use parking_lot::Mutex;
+use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+type Key = (ModelName, VersionNumber);
+type Cell = Arc<OnceCell<Arc<dyn ModelHandle>>>;
+
+/// Loads each version once and keeps it until it is let go. A request that holds a handle may finish with it.
+pub struct ModelPool {
+    store: Arc<dyn MetadataStore>,
+    runtime: Arc<dyn ModelRuntime>,
+    loaded: Mutex<HashMap<Key, Cell>>,
+}
+
+impl ModelPool {
+    /// An empty pool.
+    pub fn new(store: Arc<dyn MetadataStore>, runtime: Arc<dyn ModelRuntime>) -> Self {
+        ModelPool { store, runtime, loaded: Mutex::default() }
+    }
+
+    /// The handle of a version, loaded if it is not yet. Callers that come meanwhile wait for the same load.
+    pub async fn get(&self, model: &ModelName, version: VersionNumber) -> Result<Arc<dyn ModelHandle>, LoadError> {
+        let key = (model.clone(), version);
+        let cell = self.loaded.lock().entry(key.clone()).or_default().clone();
+        let handle = cell.get_or_try_init(|| self.load(model, version)).await;
+        if handle.is_err() {
+            self.loaded.lock().remove(&key);
+        }
+        handle.cloned()
+    }
+
+    async fn load(&self, model: &ModelName, version: VersionNumber) -> Result<Arc<dyn ModelHandle>, LoadError> {
+        let found = World::new(self.store.snapshot()?).get::<ModelVersion>(&format!("{model}/{version}"))?;
+        let found = found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
+        self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path }).await
+    }
+
+    /// Lets go of every version of the model that is not in `keep`.
+    pub fn keep_only(&self, model: &ModelName, keep: &[VersionNumber]) {
+        self.loaded.lock().retain(|(of, version), _| of != model || keep.contains(version));
+    }
+
+    /// Crashes of a loaded version's workers.
+    pub fn crashes(&self, model: &ModelName, version: VersionNumber) -> u64 {
+        let loaded = self.loaded.lock();
+        loaded.get(&(model.clone(), version)).and_then(|cell| cell.get()).map_or(0, |handle| handle.crashes())
+    }
+
+    /// Ends all workers after the requests under way.
+    pub async fn stop(&self) -> Result<(), Fault> {
+        let all: Vec<Cell> = self.loaded.lock().drain().map(|(_, cell)| cell).collect();
+        for handle in all.iter().filter_map(|cell| cell.get()) {
+            handle.stop().await;
+        }
+        Ok(())
+    }
+}

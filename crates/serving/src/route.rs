@@ -1,0 +1,58 @@
+//! What answers for a model now.
+
+use crate::shadow::ShadowLane;
+use domain::spec::ServeSpec;
+use domain::{ModelName, Span, Timestamp, VersionNumber};
+use ports::ModelHandle;
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A model's champion and shadows. Replaced as a whole; a request keeps the one that it began with.
+pub(crate) struct Route {
+    pub(crate) champion: Option<(VersionNumber, Arc<dyn ModelHandle>)>,
+    pub(crate) shadows: Vec<Arc<ShadowLane>>,
+    pub(crate) spec: ServeSpec,
+    /// The monitor's calendar: a row that crosses a window's end seals the stream.
+    pub(crate) calendar: Option<(Timestamp, Span)>,
+}
+
+/// Counters of a model; they outlive routes.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) answered: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) unlogged: AtomicU64,
+    pub(crate) feature_misses: AtomicU64,
+    pub(crate) latency_us: AtomicU64,
+}
+
+/// What the status shows of one version.
+#[derive(Clone, Debug, Serialize)]
+pub struct VersionStatus {
+    pub version: VersionNumber,
+    pub role: &'static str,
+    pub answered: u64,
+    pub failed: u64,
+    /// Shadow copies that were dropped because the queue was full.
+    pub dropped: u64,
+    pub crashes: u64,
+}
+
+/// What the status shows of one model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelStatus {
+    pub model: ModelName,
+    pub versions: Vec<VersionStatus>,
+    pub answered: u64,
+    pub failed: u64,
+    pub unlogged: u64,
+    pub feature_misses: u64,
+    pub mean_latency_us: Option<u64>,
+}
+
+impl Counters {
+    pub(crate) fn mean_latency_us(&self) -> Option<u64> {
+        self.latency_us.load(Ordering::Relaxed).checked_div(self.answered.load(Ordering::Relaxed))
+    }
+}
