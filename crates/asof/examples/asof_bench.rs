@@ -29,8 +29,8 @@ use rand_chacha::ChaCha8Rng;
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const THREADS: usize = 2;
-const BATCH_ROWS: usize = 65_536;
-const GROUP_ROWS: usize = 4 * BATCH_ROWS;
+const BATCH_ROWS: usize = 262_144;
+const GROUP_ROWS: usize = BATCH_ROWS;
 const FEATURES: usize = 5;
 const DAY_US: i64 = 86_400_000_000;
 

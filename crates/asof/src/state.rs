@@ -17,7 +17,7 @@ const STRIPES: usize = 16;
 /// winner's values.
 ///
 /// Memory grows with the labels, not with the feature rows: 32 bytes and at most two kept feature rows a label, plus a batch.
-/// Push batches of 64k rows and more where you can: a third less work than with 8k.
+/// Push large batches where you can: 256k rows cost a tenth less work a row than 64k, and 64k a third less than 8k.
 pub struct AsofState {
     index: Arc<LabelIndex>,
     ttl_ns: Option<i64>,
