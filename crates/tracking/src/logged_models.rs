@@ -1,0 +1,139 @@
+//! Commands on logged models: models that a run wrote, registered or not.
+
+use crate::{Decision, check, experiments};
+use domain::entity::{LoggedModel, LoggedModelStatus, Metric, Param, Tag};
+use domain::{Actor, Batch, ExperimentId, Refusal, RunId, Timestamp};
+use ports::{CommitError, World};
+
+/// What a client gives for a new logged model.
+#[derive(Clone, Debug)]
+pub struct NewLoggedModel {
+    /// `m-` and 32 hexadecimal digits; made at the edge.
+    pub id: String,
+    pub experiment: ExperimentId,
+    pub name: String,
+    pub model_type: Option<String>,
+    pub source_run: Option<RunId>,
+    pub tags: Vec<Tag>,
+    pub params: Vec<Param>,
+}
+
+/// Creates a logged model that waits for its files.
+pub fn create(world: &World, new: NewLoggedModel, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    check::logged_model_name(&new.name)?;
+    let experiment = experiments::active(world, &new.experiment)?;
+    let model = LoggedModel {
+        artifact_uri: format!("{}/models/{}/artifacts", experiment.artifact_location.trim_end_matches('/'), new.id),
+        id: new.id,
+        experiment: new.experiment,
+        name: new.name,
+        model_type: new.model_type.filter(|kind| !kind.is_empty()),
+        source_run: new.source_run,
+        status: LoggedModelStatus::Pending,
+        status_message: None,
+        created: now,
+        updated: now,
+        tags: merged(Vec::new(), new.tags)?,
+        params: new.params.into_iter().map(check::param).collect::<Result<_, _>>()?,
+        metrics: Vec::new(),
+    };
+    Ok((Batch::new(actor.clone(), now).put(&model), model))
+}
+
+/// Says whether the files are all there.
+pub fn finalize(world: &World, id: &str, status: LoggedModelStatus, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    change(world, id, actor, now, |model| {
+        model.status = status;
+        Ok(())
+    })
+}
+
+/// Sets tags.
+pub fn set_tags(world: &World, id: &str, tags: Vec<Tag>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    change(world, id, actor, now, |model| {
+        model.tags = merged(std::mem::take(&mut model.tags), tags)?;
+        Ok(())
+    })
+}
+
+/// Deletes a tag that must be there.
+pub fn delete_tag(world: &World, id: &str, key: &str, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    change(world, id, actor, now, |model| {
+        let before = model.tags.len();
+        model.tags.retain(|tag| tag.key != key);
+        let is_gone = model.tags.len() < before;
+        is_gone.then_some(()).ok_or_else(|| Refusal::not_found("tag/not_found", format!("logged model `{id}` has no tag `{key}`")))
+    })
+}
+
+/// Adds params; one that is there keeps its value.
+pub fn log_params(world: &World, id: &str, params: Vec<Param>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    change(world, id, actor, now, |model| {
+        for param in params {
+            let param = check::param(param)?;
+            match model.params.iter().find(|known| known.key == param.key) {
+                Some(known) if known.value != param.value => {
+                    return Err(ports::refusals::changed_param(&param.key, &known.value, &param.value));
+                }
+                Some(_) => {}
+                None => model.params.push(param),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Keeps the latest value of each metric that a run logged about the model, by run, dataset and key.
+pub fn keep_metrics(world: &World, id: &str, metrics: Vec<Metric>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    change(world, id, actor, now, |model| {
+        for metric in metrics {
+            let same = |known: &&mut Metric| (&known.key, &known.dataset_name, &known.dataset_digest) == (&metric.key, &metric.dataset_name, &metric.dataset_digest);
+            match model.metrics.iter_mut().find(same) {
+                Some(known) if metric.rank() > known.rank() => *known = metric,
+                Some(_) => {}
+                None => model.metrics.push(metric),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Deletes a logged model; its files stay.
+pub fn delete(world: &World, id: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
+    find(world, id)?;
+    let mut batch = Batch::new(actor.clone(), now);
+    batch.delete::<LoggedModel>(id);
+    Ok((batch, ()))
+}
+
+/// A logged model that must be there.
+pub fn find(world: &World, id: &str) -> Result<LoggedModel, CommitError> {
+    let found = world.get::<LoggedModel>(id)?;
+    found.ok_or_else(|| Refusal::not_found("logged_model/not_found", format!("no logged model `{id}`")).into())
+}
+
+fn change(
+    world: &World,
+    id: &str,
+    actor: &Actor,
+    now: Timestamp,
+    edit: impl FnOnce(&mut LoggedModel) -> Result<(), Refusal>,
+) -> Decision<LoggedModel> {
+    let before = find(world, id)?;
+    let mut model = before.clone();
+    edit(&mut model)?;
+    if model == before {
+        return Ok((Batch::new(actor.clone(), now), model));
+    }
+    model.updated = now;
+    Ok((Batch::new(actor.clone(), now).put(&model), model))
+}
+
+fn merged(mut tags: Vec<Tag>, new: Vec<Tag>) -> Result<Vec<Tag>, Refusal> {
+    for tag in new {
+        let tag = check::tag(tag)?;
+        tags.retain(|known| known.key != tag.key);
+        tags.push(tag);
+    }
+    Ok(tags)
+}
