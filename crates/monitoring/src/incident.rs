@@ -34,6 +34,15 @@ pub struct Judged<'a> {
     pub why: &'a str,
 }
 
+/// A retraining that gave no new champion.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing<'a> {
+    pub run: &'a PipelineRunId,
+    pub challenger: Option<VersionNumber>,
+    pub outcome: RetrainOutcome,
+    pub why: &'a str,
+}
+
 /// A model with its incident, if one is open. Each method changes it and tells what is to be said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
@@ -70,36 +79,47 @@ impl Case {
     }
 
     /// A retraining of the open incident came to nothing: `Failed` or `Refused`.
-    pub fn came_to_nothing(
-        &mut self,
-        policy: &Policy,
-        run: &PipelineRunId,
-        outcome: RetrainOutcome,
-        why: &str,
-        at: Timestamp,
-    ) -> Vec<Event> {
+    pub fn came_to_nothing(&mut self, policy: &Policy, nothing: &Nothing, at: Timestamp) -> Vec<Event> {
         let mut said = Vec::new();
-        let Some(incident) = &mut self.incident else { return said };
-        let open = |attempt: &&mut RetrainAttempt| attempt.pipeline_run == *run && attempt.outcome == RetrainOutcome::Open;
-        let Some(attempt) = incident.attempts.iter_mut().find(open) else { return said };
-        attempt.outcome = outcome;
-        attempt.why = why.into();
+        let Some(attempt) = self.attempt(nothing.run) else { return said };
+        let other = attempt.challenger.is_some() && nothing.challenger.is_some() && attempt.challenger != nothing.challenger;
+        if attempt.outcome != RetrainOutcome::Open || other {
+            return said;
+        }
+        attempt.outcome = nothing.outcome;
+        attempt.challenger = nothing.challenger.or(attempt.challenger);
+        attempt.why = nothing.why.into();
         self.bad.clear();
-        self.unhelpful(policy, run, why, at, &mut said);
+        self.unhelpful(policy, nothing.run, nothing.why, at, &mut said);
         self.count();
         said
     }
 
-    /// The challenger of a retraining is champion; its windows will tell.
-    pub fn promoted(&mut self, run: &PipelineRunId, version: VersionNumber, why: &str) {
+    /// The pipeline of a retraining has registered a challenger; `waiting`: why nobody judges it, if so.
+    pub fn registered(&mut self, run: &PipelineRunId, version: VersionNumber, waiting: Option<String>) {
+        let Some(attempt) = self.attempt(run).filter(|attempt| attempt.outcome == RetrainOutcome::Open) else { return };
+        attempt.challenger = Some(version);
+        if let Some(incident) = &mut self.incident {
+            incident.waiting = waiting;
+        }
+    }
+
+    /// Another version is champion; if it is the challenger of a retraining, its windows will tell whether that helped.
+    pub fn promoted(&mut self, run: Option<&PipelineRunId>, version: VersionNumber, why: &str) {
         let Some(incident) = &mut self.incident else { return };
         incident.bad_windows = 0;
         incident.waiting = None;
-        if let Some(attempt) = incident.attempts.iter_mut().find(|attempt| attempt.pipeline_run == *run) {
+        let Some(attempt) = run.and_then(|run| self.attempt(run)) else { return };
+        // One that was tried before and is promoted again, by a rollback, is not tried twice.
+        if !matches!(attempt.outcome, RetrainOutcome::Unhelpful | RetrainOutcome::Helped) {
             attempt.outcome = RetrainOutcome::Promoted;
             attempt.challenger = Some(version);
             attempt.why = why.into();
         }
+    }
+
+    fn attempt(&mut self, run: &PipelineRunId) -> Option<&mut RetrainAttempt> {
+        self.incident.as_mut()?.attempts.iter_mut().find(|attempt| attempt.pipeline_run == *run)
     }
 
     /// A person asks for a retraining: neither cool-down nor cap holds it back. `None`: one is under way, or none is declared.

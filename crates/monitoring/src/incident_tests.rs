@@ -68,12 +68,13 @@ impl Story {
 
     fn refused(&mut self) -> Vec<String> {
         let run = self.run();
-        self.act(|case, policy| case.came_to_nothing(policy, &run, RetrainOutcome::Refused, "38.8 against 39.3", day(0)))
+        let nothing = Nothing { run: &run, challenger: None, outcome: RetrainOutcome::Refused, why: "38.8 against 39.3" };
+        self.act(|case, policy| case.came_to_nothing(policy, &nothing, day(0)))
     }
 
     fn promoted(&mut self, version: u64) {
         let run = self.run();
-        self.case.promoted(&run, VersionNumber(version), "33.0 against 44.1");
+        self.case.promoted(Some(&run), VersionNumber(version), "33.0 against 44.1");
         // The new champion's monitor has counted nothing yet.
         self.case.champion = VersionNumber(version);
         self.case.bad.clear();

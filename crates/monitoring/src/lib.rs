@@ -17,12 +17,22 @@
 //! Invariants: a monitor and its reference belong to a model version; a window counts only for the version that served the
 //! whole of it as champion; no evidence is never healthy; an alert is never lost.
 
+mod case;
 mod check;
+pub mod commands;
+mod declared;
 pub mod incident;
 pub mod judge;
+pub mod notify;
+pub mod react;
 pub mod reference;
 mod rows;
 pub mod rule;
 pub mod windows;
+pub mod work;
 
 pub use check::{check, check_notify};
+pub use react::reactions;
+
+#[cfg(test)]
+mod tests;

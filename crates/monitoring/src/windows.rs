@@ -21,7 +21,8 @@ impl Calendar {
     /// those that overlap its time as champion, end at or before the watermark, and did not close before.
     pub fn closed_by(self, monitor: &Monitor, kind: WindowKind, watermark: Timestamp) -> Vec<(Range, bool)> {
         let from = monitor.from.max(self.origin);
-        let mut start = closed_to(monitor, kind).unwrap_or_else(|| from.floor(self.origin, self.size));
+        let first = from.floor(self.origin, self.size);
+        let mut start = closed_to(monitor, kind).map_or(first, |closed| closed.max(first));
         let mut closed = Vec::new();
         while start + self.size <= watermark && monitor.to.is_none_or(|to| start < to && from < to) {
             let range = Range::new(start, start + self.size);
@@ -90,6 +91,7 @@ mod tests {
             ("replaced at an edge", closed(0, Some(7), None, day(21)), vec![(0, 7, true)]),
             ("replaced at once", closed(3, Some(3), None, day(21)), vec![]),
             ("catches up in order", closed(0, None, Some(7), day(29)), vec![(7, 14, true), (14, 21, true), (21, 28, true)]),
+            ("champion again, later", closed(20, None, Some(7), day(28)), vec![(14, 21, false), (21, 28, true)]),
             ("closed before", closed(0, None, Some(14), day(14)), vec![]),
         ];
         for (what, found, expected) in cases {
