@@ -189,7 +189,6 @@ mod tests {
         let piece = || Ok(Bytes::from(vec![7; 1 << 20]));
         let broken = futures::stream::iter((0..9).map(move |n| if n < 8 { piece() } else { Err(std::io::Error::other("gone")) })).boxed();
         assert!(store.put("0/run/artifacts/big", broken).await.is_err());
-        // The staging file is removed by a blocking task; the runtime runs it at the latest when it ends.
         let names = || std::fs::read_dir(dir.path().join("0/run/artifacts")).unwrap().count();
         assert_eq!(names(), 1);
     }

@@ -1,6 +1,7 @@
 //! The model registry.
 
 use super::{Metric, Param, Tag};
+use crate::filter::{Field, Found, Searchable};
 use crate::{ExperimentId, ModelName, PipelineRunId, RunId, Timestamp, TrainingSetId, VersionNumber};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,4 +78,80 @@ pub struct LoggedModel {
     pub tags: Vec<Tag>,
     pub params: Vec<Param>,
     pub metrics: Vec<Metric>,
+}
+
+/// MLflow keeps prompts as registered models with this tag; clients that want models ask for `false`, which no model says.
+const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+
+fn find_tag<'a>(tags: &'a [Tag], key: &str) -> Vec<Found<'a>> {
+    match tags.iter().find(|tag| tag.key == key) {
+        Some(tag) => vec![Found::Text(&tag.value)],
+        None if key == PROMPT_TAG => vec![Found::Text("false")],
+        None => Vec::new(),
+    }
+}
+
+impl Searchable for RegisteredModel {
+    fn find(&self, field: &Field) -> Vec<Found<'_>> {
+        match field {
+            Field::Attribute(name) => match name.as_str() {
+                "name" => vec![Found::Text(self.name.as_str())],
+                "creation_timestamp" => vec![Found::Number(self.created.ms() as f64)],
+                "last_updated_timestamp" => vec![Found::Number(self.updated.ms() as f64)],
+                _ => Vec::new(),
+            },
+            Field::Tag(key) => find_tag(&self.tags, key),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Searchable for ModelVersion {
+    fn find(&self, field: &Field) -> Vec<Found<'_>> {
+        match field {
+            Field::Attribute(name) => match name.as_str() {
+                "name" => vec![Found::Text(self.model.as_str())],
+                "version_number" => vec![Found::Number(self.version.0 as f64)],
+                "run_id" => self.run.iter().map(|run| Found::Text(run.as_str())).collect(),
+                "source_path" => vec![Found::Text(&self.source)],
+                "creation_timestamp" => vec![Found::Number(self.created.ms() as f64)],
+                "last_updated_timestamp" => vec![Found::Number(self.updated.ms() as f64)],
+                _ => Vec::new(),
+            },
+            Field::Tag(key) => find_tag(&self.tags, key),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl LoggedModelStatus {
+    /// The word that filters use.
+    pub fn word(self) -> &'static str {
+        match self {
+            LoggedModelStatus::Pending => "PENDING",
+            LoggedModelStatus::Ready => "READY",
+            LoggedModelStatus::Failed => "FAILED",
+        }
+    }
+}
+
+impl Searchable for LoggedModel {
+    fn find(&self, field: &Field) -> Vec<Found<'_>> {
+        match field {
+            Field::Attribute(name) => match name.as_str() {
+                "name" => vec![Found::Text(&self.name)],
+                "model_id" => vec![Found::Text(&self.id)],
+                "model_type" => self.model_type.iter().map(|kind| Found::Text(kind)).collect(),
+                "status" => vec![Found::Text(self.status.word())],
+                "source_run_id" => self.source_run.iter().map(|run| Found::Text(run.as_str())).collect(),
+                "creation_timestamp" => vec![Found::Number(self.created.ms() as f64)],
+                "last_updated_timestamp" => vec![Found::Number(self.updated.ms() as f64)],
+                _ => Vec::new(),
+            },
+            Field::Metric(key) => self.metrics.iter().filter(|m| m.key == *key).map(|m| Found::Number(m.value)).collect(),
+            Field::Param(key) => self.params.iter().filter(|p| p.key == *key).map(|p| Found::Text(&p.value)).collect(),
+            Field::Tag(key) => self.tags.iter().filter(|tag| tag.key == *key).map(|tag| Found::Text(&tag.value)).collect(),
+            Field::Dataset(_) => Vec::new(),
+        }
+    }
 }

@@ -47,6 +47,7 @@ async fn folders_list_their_children(store: &dyn ArtifactStore) {
     assert_eq!(store.list("list").await.unwrap(), [folder("list/a"), file("list/b.txt"), file("list/ä")]);
     assert_eq!(store.list("list/a").await.unwrap(), [file("list/a/1"), folder("list/a/2")]);
     assert_eq!(store.list("list/none").await.unwrap(), []);
+    assert_eq!(store.list("list/b.txt").await.unwrap(), [], "an artifact has no children");
     assert!(store.list("").await.unwrap().contains(&folder("listed")), "the root has children too");
 }
 
