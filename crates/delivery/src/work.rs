@@ -79,7 +79,7 @@ impl reactor::Worker for GateWorker {
 }
 
 impl GateWorker {
-    /// `None`: judged already, or no longer asked for.
+    /// `None`: judged already, no longer asked for, or made champion by hand meanwhile.
     fn case(&self, model: &ModelName, challenger: VersionNumber) -> Result<Option<Case>, Fault> {
         let world = World::new(self.store.snapshot()?);
         let key = format!("{model}/{challenger}");
@@ -87,7 +87,10 @@ impl GateWorker {
             return Ok(None);
         }
         let (Some(spec), Some(request)) = (declared(&world, model)?, world.get::<GateRequest>(&key)?) else { return Ok(None) };
-        let champion = deployment(&world, model)?.champion.filter(|champion| *champion != challenger);
+        let champion = deployment(&world, model)?.champion;
+        if champion == Some(challenger) {
+            return Ok(None);
+        }
         let cutoff = |version: VersionNumber| -> Result<Option<Timestamp>, Fault> {
             Ok(world.get::<ModelVersion>(&format!("{model}/{version}"))?.and_then(|version| version.trained_until))
         };

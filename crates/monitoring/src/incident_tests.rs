@@ -129,6 +129,34 @@ fn the_first_incident_of_the_bikeshare_year() {
 }
 
 #[test]
+fn the_whole_bikeshare_year() {
+    // Weeks from 1 March: good, bad, cut short; after a week that asks for a retraining, promoted (+) or refused (-).
+    // The verdicts are those of an independent computation on the data, which gives the same counts.
+    let year = "ggggbb+.bb+.bbbb+.ggbggbggggbgbgbb-bb+.bbbb+.bb+.b";
+    let mut story = Story::new(Some(action()));
+    let (mut said, mut n, mut version) = (Vec::new(), 0, 1);
+    for what in year.chars() {
+        said.extend(match what {
+            'g' => story.good(n),
+            'b' => story.bad(n),
+            '.' => story.cut(n),
+            '-' => story.refused(),
+            _ => {
+                version += 1;
+                story.promoted(version);
+                vec![]
+            }
+        });
+        n += i64::from(!matches!(what, '+' | '-'));
+    }
+    let count = |word: &str| said.iter().filter(|told| told.starts_with(word)).count();
+    assert_eq!((n, count("opened"), count("retrain"), version - 1), (43, 4, 7, 6));
+    assert_eq!((count("escalated"), count("resolved"), count("unhelpful")), (2, 1, 5));
+    let refused = story.closed[2].attempts.iter().filter(|attempt| attempt.outcome == RetrainOutcome::Refused);
+    assert_eq!(refused.count(), 1);
+}
+
+#[test]
 fn windows_that_are_no_evidence_neither_count_nor_reset() {
     let mut story = Story::new(Some(action()));
     assert_eq!(story.bad(0), NOTHING);
