@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::entity::*;
 use domain::*;
-use ports::memory::{ManualClock, MemoryStore};
+use ports::memory::{Halt, Halting, ManualClock, MemoryStore};
 use ports::{MetadataStore, QueryError, ScoreError, Scorer, World, decide};
 use reactor::{Activity, Reactor};
 use std::sync::Arc;
@@ -50,16 +50,23 @@ impl Holdout for Hourly {
 
 struct House {
     store: Arc<MemoryStore>,
-    reactor: Reactor,
+    /// What delivery itself writes through: it can die, while the rest of the world goes on.
+    mortal: Arc<Halting<MemoryStore>>,
+    reactor: tokio::sync::Mutex<Reactor>,
+}
+
+/// Delivery as a process starts it.
+fn start(store: Arc<Halting<MemoryStore>>) -> Reactor {
+    let clock = Arc::new(ManualClock::new(day(100)));
+    let worker = GateWorker { store: store.clone(), holdout: Arc::new(Hourly), scorer: Arc::new(Versions), clock };
+    Reactor::start(store, Activity::default(), crate::reactions(), vec![Arc::new(worker)]).unwrap()
 }
 
 impl House {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::default());
-        let (holdout, scorer) = (Arc::new(Hourly), Arc::new(Versions));
-        let worker = GateWorker { store: store.clone(), holdout, scorer, clock: Arc::new(ManualClock::new(day(100))) };
-        let reactor = Reactor::start(store.clone(), Activity::default(), crate::reactions(), vec![Arc::new(worker)]).unwrap();
-        let house = House { store, reactor };
+        let mortal = Halting::new(store.clone());
+        let house = House { store, reactor: tokio::sync::Mutex::new(start(mortal.clone())), mortal };
         let spec: spec::Project = serde_json::from_str(FILE).unwrap();
         let project = AppliedProject { hash: spec.hash(), spec, root: "/".into(), applied: day(0) };
         let model = RegisteredModel {
@@ -77,7 +84,22 @@ impl House {
 
     async fn commit(&self, fill: impl Fn(Batch) -> Batch) {
         self.store.commit(fill(Batch::new(Actor::User("ann".into()), day(100)))).await.unwrap();
-        self.reactor.drained().await;
+        self.drained().await;
+    }
+
+    /// Waits until nothing is left to do; starts again what died on the way.
+    async fn drained(&self) {
+        let mut reactor = self.reactor.lock().await;
+        let mut halted = self.mortal.halted();
+        loop {
+            tokio::select! {
+                _ = reactor.drained() => return,
+                _ = halted.wait_for(|halted| *halted) => {}
+            }
+            reactor.stop().await;
+            self.mortal.revive();
+            *reactor = start(self.mortal.clone());
+        }
     }
 
     async fn register(&self, number: u64, trained_until: Option<Timestamp>, pipeline_run: Option<&str>) {
@@ -241,7 +263,7 @@ async fn a_rollout_ends_when_answers_fail_or_the_champion_moves() {
     // Another version takes its place in the shadow.
     let ann = Actor::User("ann".into());
     decide(&*house.store, |world| request_gate(world, &model(), VersionNumber(2), &ann, day(100))).await.unwrap();
-    house.reactor.drained().await;
+    house.drained().await;
     house.register(5, Some(day(93)), None).await;
     assert_eq!(house.story()[house.story().len() - 2..], ["RolloutAborted", "RolloutAdvanced"]);
 
@@ -272,4 +294,28 @@ async fn what_cannot_be_done_says_why() {
     assert_eq!(code(ask("demand", 1).await), "gate/champion");
     let back = decide(&*house.store, |world| rollback(world, &model(), &ann, day(101))).await;
     assert_eq!(code(back.map(|_| ())), "rollback/none");
+}
+
+#[tokio::test]
+async fn killed_at_any_write_the_story_is_the_same() {
+    let (whole, writes) = killed_at(None).await;
+    assert!(whole.ends_with(&["ChampionPromoted", "AlertRaised"]) && writes > 8, "{writes}: {whole:?}");
+    for n in 1..=writes {
+        for side in [Halt::Before, Halt::After] {
+            assert_eq!(killed_at(Some((n, side))).await.0, whole, "{side:?} write {n}");
+        }
+    }
+}
+
+/// A first version, and a second through the shadow; with the story, how many writes delivery made.
+async fn killed_at(halt: Option<(u64, Halt)>) -> (Vec<&'static str>, u64) {
+    let house = House::new().await;
+    let before = house.mortal.writes();
+    if let Some((n, side)) = halt {
+        house.mortal.halt_at(n, side);
+    }
+    house.register(1, Some(day(93)), None).await;
+    house.register(2, Some(day(93)), None).await;
+    house.shadow(2, 24, 0).await;
+    (house.story(), house.mortal.writes() - before)
 }

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::entity::*;
 use domain::*;
-use ports::memory::{MemoryArtifacts, MemoryRowLog, MemoryStore};
+use ports::memory::{Halt, Halting, MemoryArtifacts, MemoryRowLog, MemoryStore};
 use ports::{CommitError, MetadataStore, QueryError, RowLog, ScoreError, Scorer, World, decide};
 use reactor::{Activity, Reactor};
 use std::sync::Arc;
@@ -65,19 +65,28 @@ impl Scorer for Swing {
 
 struct House {
     store: Arc<MemoryStore>,
+    /// What monitoring itself writes through: it can die, while the rest of the world goes on.
+    mortal: Arc<Halting<MemoryStore>>,
     rows: Arc<MemoryRowLog>,
-    reactor: Reactor,
+    artifacts: Arc<MemoryArtifacts>,
+    reactor: tokio::sync::Mutex<Reactor>,
+}
+
+/// Monitoring as a process starts it.
+fn start(store: Arc<Halting<MemoryStore>>, rows: Arc<MemoryRowLog>, artifacts: Arc<MemoryArtifacts>) -> Reactor {
+    let shelf = ReferenceShelf::new(store.clone(), artifacts, Arc::new(History), Arc::new(Swing));
+    let judge = JudgeWorker { store: store.clone(), rows, shelf: shelf.clone() };
+    let workers: Vec<Arc<dyn reactor::Worker>> = vec![Arc::new(ReferenceWorker(shelf)), Arc::new(judge)];
+    Reactor::start(store, Activity::default(), crate::reactions(), workers).unwrap()
 }
 
 impl House {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::default());
         let rows = Arc::new(MemoryRowLog::default());
-        let shelf = ReferenceShelf::new(store.clone(), MemoryArtifacts::new(), Arc::new(History), Arc::new(Swing));
-        let judge = JudgeWorker { store: store.clone(), rows: rows.clone(), shelf: shelf.clone() };
-        let workers: Vec<Arc<dyn reactor::Worker>> = vec![Arc::new(ReferenceWorker(shelf)), Arc::new(judge)];
-        let reactor = Reactor::start(store.clone(), Activity::default(), crate::reactions(), workers).unwrap();
-        let house = House { store, rows, reactor };
+        let (mortal, artifacts) = (Halting::new(store.clone()), MemoryArtifacts::new());
+        let reactor = tokio::sync::Mutex::new(start(mortal.clone(), rows.clone(), artifacts.clone()));
+        let house = House { store, mortal, rows, artifacts, reactor };
         let spec: spec::Project = serde_json::from_str(FILE).unwrap();
         crate::check(&spec, "demand").unwrap();
         let project = AppliedProject { hash: spec.hash(), spec, root: "/".into(), applied: day(0) };
@@ -105,7 +114,22 @@ impl House {
 
     async fn commit(&self, at: Timestamp, fill: impl Fn(Batch) -> Batch) {
         self.store.commit(fill(Batch::new(Actor::User("ann".into()), at))).await.unwrap();
-        self.reactor.drained().await;
+        self.drained().await;
+    }
+
+    /// Waits until nothing is left to do; starts again what died on the way.
+    async fn drained(&self) {
+        let mut reactor = self.reactor.lock().await;
+        let mut halted = self.mortal.halted();
+        loop {
+            tokio::select! {
+                _ = reactor.drained() => return,
+                _ = halted.wait_for(|halted| *halted) => {}
+            }
+            reactor.stop().await;
+            self.mortal.revive();
+            *reactor = start(self.mortal.clone(), self.rows.clone(), self.artifacts.clone());
+        }
     }
 
     async fn register(&self, number: u64, training_set: Option<&str>, pipeline_run: Option<&str>) {
@@ -351,12 +375,38 @@ async fn silence_closes_windows_too_and_is_no_evidence() {
         async move { decide(&*store, |world| close_idle(world, at)).await.unwrap() }
     };
     idle(day(9) - Span::from_ms(1)).await;
-    house.reactor.drained().await;
+    house.drained().await;
     assert_eq!(house.story(1), [""; 0]);
     idle(day(17)).await;
-    house.reactor.drained().await;
+    house.drained().await;
     // Two weeks, both kinds, in order; then their verdicts.
     let closed = ["closed input 1", "closed input 1", "closed performance 1", "closed performance 1"];
     let judged = ["input inconclusive", "input inconclusive", "performance inconclusive", "performance inconclusive"];
     assert_eq!(house.story(1), [closed, judged].concat());
+}
+
+#[tokio::test]
+async fn killed_at_any_write_the_story_is_the_same() {
+    let (whole, writes) = killed_at(None).await;
+    assert!(whole.contains(&"opened".to_owned()) && writes > 20, "{writes}: {whole:?}");
+    for n in 1..=writes {
+        for side in [Halt::Before, Halt::After] {
+            assert_eq!(killed_at(Some((n, side))).await.0, whole, "{side:?} write {n}");
+        }
+    }
+}
+
+/// Three weeks, two of them bad; with the story, how many writes monitoring made.
+async fn killed_at(halt: Option<(u64, Halt)>) -> (Vec<String>, u64) {
+    let house = House::new().await;
+    let before = house.mortal.writes();
+    if let Some((n, side)) = halt {
+        house.mortal.halt_at(n, side);
+    }
+    house.register(1, Some("t1"), None).await;
+    house.promote(1, day(0)).await;
+    for (n, level, error) in [(0, 0.0, 10.0), (1, 3.0, 40.0), (2, 3.0, 40.0)] {
+        house.week(n, 1, level, error).await;
+    }
+    (house.story(0), house.mortal.writes() - before)
 }
