@@ -13,6 +13,7 @@ use object_store::path::Path as Key;
 use object_store::{GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use ports::{ArtifactInfo, ArtifactStore, ByteStream, Stored};
 use sha2::{Digest as _, Sha256};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_util::io::ReaderStream;
@@ -117,7 +118,7 @@ impl ArtifactStore for Objects {
     async fn get(&self, path: &str) -> Result<Option<(u64, ByteStream)>, Fault> {
         let found = match self.store.get(&key(path)?).await {
             Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(fault(&format!("reading artifact {path}"), e)),
         };
         let bytes = found.meta.size;
@@ -130,7 +131,11 @@ impl ArtifactStore for Objects {
 
     async fn list(&self, folder: &str) -> Result<Vec<ArtifactInfo>, Fault> {
         let prefix = key(folder)?;
-        let found = self.store.list_with_delimiter(Some(&prefix)).await.map_err(|e| fault(&format!("listing {folder}"), e))?;
+        let found = match self.store.list_with_delimiter(Some(&prefix)).await {
+            Ok(found) => found,
+            Err(e) if is_absent(&e) => return Ok(Vec::new()),
+            Err(e) => return Err(fault(&format!("listing {folder}"), e)),
+        };
         let files = found.objects.into_iter().map(|meta| ArtifactInfo { path: meta.location.into(), is_dir: false, bytes: meta.size });
         let folders = found.common_prefixes.into_iter().map(|path| ArtifactInfo { path: path.into(), is_dir: true, bytes: 0 });
         let mut all: Vec<_> = files.chain(folders).collect();
@@ -143,11 +148,14 @@ impl ArtifactStore for Objects {
         let doing = |e| fault(&format!("deleting artifact {path}"), e);
         match self.store.head(&key).await {
             Ok(_) => return self.store.delete(&key).await.map_err(doing),
-            Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) if is_absent(&e) => {}
             Err(e) => return Err(doing(e)),
         }
         let below = self.store.list(Some(&key)).map_ok(|meta| meta.location).boxed();
-        self.store.delete_stream(below).try_for_each(|_| async { Ok(()) }).await.map_err(doing)
+        match self.store.delete_stream(below).try_for_each(|_| async { Ok(()) }).await {
+            Err(e) if is_absent(&e) => Ok(()),
+            done => done.map_err(doing),
+        }
     }
 }
 
@@ -155,17 +163,29 @@ fn key(path: &str) -> Result<Key, Fault> {
     Key::parse(path).map_err(|e| Fault::because(format!("using {path} as a path"), e))
 }
 
-/// A full disk is told apart from a broken one, wherever in the chain of causes it stands.
-fn fault(doing: &str, error: object_store::Error) -> Fault {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+/// The kind of the input or output error that is at the bottom of it.
+fn io_kind(error: &object_store::Error) -> Option<ErrorKind> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(this) = cause {
-        let io = this.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        if matches!(io, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
-            return Fault::Full(doing.to_owned());
+        if let Some(io) = this.downcast_ref::<std::io::Error>() {
+            return Some(io.kind());
         }
         cause = this.source();
     }
-    Fault::because(doing, error)
+    None
+}
+
+/// Whether nothing is there; below a file there is nothing either.
+fn is_absent(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. }) || io_kind(error) == Some(ErrorKind::NotADirectory)
+}
+
+/// A full disk is told apart from a broken one.
+fn fault(doing: &str, error: object_store::Error) -> Fault {
+    match io_kind(&error) {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Fault::Full(doing.to_owned()),
+        _ => Fault::because(doing, error),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use domain::{Actor, Batch, Event, ExperimentId, PipelineRunId, Refusal, RunId, R
 use ports::refusals::{deleted_run, no_run};
 use ports::{CommitError, World};
 
+/// Where older clients look for the models of a run.
+const MODELS_TAG: &str = "mlflow.log-model.history";
+
 /// What a client gives for a new run.
 #[derive(Clone, Debug)]
 pub struct NewRun {
@@ -129,6 +132,16 @@ pub fn delete_tag(world: &World, id: &RunId, key: &str, actor: &Actor, now: Time
     }
     let mut batch = Batch::new(actor.clone(), now);
     batch.run_writes.push(RunWrite::DeleteTag { run: id.clone(), key: key.to_owned() });
+    Ok((batch, ()))
+}
+
+/// Notes a model on its run, as clients before MLflow 3 do: in a tag that holds a JSON list.
+pub fn note_model(world: &World, id: &RunId, model_json: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
+    let run = active(world, id)?;
+    let before = run.tag(MODELS_TAG).and_then(|list| list.trim().strip_prefix('[')?.strip_suffix(']')).filter(|list| !list.trim().is_empty());
+    let list = before.map_or_else(|| format!("[{model_json}]"), |before| format!("[{before}, {model_json}]"));
+    let mut batch = Batch::new(actor.clone(), now);
+    batch.run_writes.push(RunWrite::SetTag { run: id.clone(), tag: Tag::new(MODELS_TAG, list) });
     Ok((batch, ()))
 }
 

@@ -28,6 +28,9 @@ async fn what_is_put_comes_back(store: &dyn ArtifactStore) {
         assert_eq!(store.get_bytes(path).await.unwrap().unwrap(), bytes, "{path}");
     }
     assert!(store.get("put/deep").await.unwrap().is_none(), "a folder is no artifact");
+    assert!(store.get("put/a.txt/below").await.unwrap().is_none(), "below an artifact there is nothing");
+    assert!(store.list("put/a.txt/below").await.unwrap().is_empty());
+    store.delete("put/a.txt/below").await.unwrap();
 }
 
 async fn a_put_replaces(store: &dyn ArtifactStore) {
