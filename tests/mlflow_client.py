@@ -7,6 +7,7 @@ MLflow's own, and what it is known to do differently is let pass: each such plac
 server may be used again.
 """
 
+import json
 import math
 import os
 import sys
@@ -127,6 +128,19 @@ def a_run_and_what_is_logged():
     assert nameless.info.run_name and nameless.info.run_name == nameless.data.tags["mlflow.runName"]
     client.set_terminated(nameless.info.run_id, "FAILED")
     assert client.get_run(nameless.info.run_id).info.status == "FAILED"
+
+
+@check
+def tags_from_the_environment():
+    """How a pipeline's steps say which pipeline run they belong to, without knowing it."""
+    os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps({"trimtab.pipeline_run": "p-1"})
+    os.environ["MLFLOW_EXPERIMENT_NAME"] = f"env {TAG}"
+    try:
+        with mlflow.start_run() as run:
+            pass
+    finally:
+        del os.environ["MLFLOW_RUN_CONTEXT"], os.environ["MLFLOW_EXPERIMENT_NAME"]
+    assert client.get_run(run.info.run_id).data.tags["trimtab.pipeline_run"] == "p-1"
 
 
 @check
