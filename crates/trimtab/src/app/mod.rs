@@ -1,0 +1,260 @@
+//! The wiring: the only place that pairs a port with a back end and a block with another.
+
+mod bridge;
+mod project;
+mod server;
+
+pub use bridge::Bridge;
+pub use server::{Server, ServerConfig};
+
+use crate::home::Home;
+use anyhow::Context;
+use domain::{Fault, PredictionId, Timestamp};
+use features::{Catalog, Pusher, TableWorker, Tables, TrainingSets};
+use monitoring::notify::NotifyWorker;
+use monitoring::work::{JudgeWorker, ReferenceShelf, ReferenceWorker};
+use pipelines::{Engine, EngineConfig};
+use ports::{
+    ArtifactStore, Clock, ComputeBackend, ExprEngine, MetadataStore, ModelRuntime, Notifier, OfflineEngine, OnlineStore, RowLog, RunStore,
+    Sealer,
+};
+use reactor::{Activity, Reaction, Reactor, Worker};
+use serving::{Gateway, GatewayConfig, LabelDesk, ModelPool};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Every port with its back end.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: Arc<dyn MetadataStore>,
+    pub runs: Arc<dyn RunStore>,
+    pub rows: Arc<dyn RowLog>,
+    pub artifacts: Arc<dyn ArtifactStore>,
+    pub online: Arc<dyn OnlineStore>,
+    pub offline: Arc<dyn OfflineEngine>,
+    pub exprs: Arc<dyn ExprEngine>,
+    pub compute: Arc<dyn ComputeBackend>,
+    pub models: Arc<dyn ModelRuntime>,
+    pub notifier: Arc<dyn Notifier>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Ports on the local disk, and the handles that only the binary needs.
+pub struct LocalPorts {
+    pub ports: Ports,
+    pub python: Arc<back_python::PythonRuntime>,
+}
+
+/// Memory that queries share before they spill.
+const QUERY_MEMORY: usize = 256 << 20;
+
+impl LocalPorts {
+    /// Opens everything below a home.
+    pub fn open(home: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<LocalPorts> {
+        let sqlite = back_sqlite::Sqlite::open(&home.join("trimtab.db")).context("opening the metadata store")?;
+        let artifacts: Arc<dyn ArtifactStore> = back_objects::Objects::local(&home.join("artifacts"))?;
+        let query = Arc::new(back_query::QueryEngine::new(&home.join("tables"), QUERY_MEMORY)?);
+        let python = Arc::new(back_python::PythonRuntime::new(artifacts.clone(), &home.join("models")));
+        let ports = Ports {
+            store: sqlite.clone(),
+            runs: sqlite,
+            rows: back_rowlog::FileRowLog::open(&home.join("rows"))?,
+            artifacts,
+            online: Arc::new(back_lmdb::LmdbOnline::open(&home.join("online"))?),
+            offline: query.clone(),
+            exprs: query,
+            compute: Arc::new(back_process::LocalPool::of_this_machine()),
+            models: python.clone(),
+            notifier: Arc::new(back_notify::Webhook::new(home.to_path_buf())),
+            clock,
+        };
+        Ok(LocalPorts { ports, python })
+    }
+}
+
+/// How the blocks are put together.
+pub struct AppConfig {
+    pub home: PathBuf,
+    pub instance: String,
+    /// What steps log to.
+    pub tracking_uri: String,
+    /// A replay waits for its shadows.
+    pub replay: bool,
+    pub new_id: Arc<dyn Fn(Timestamp) -> PredictionId + Send + Sync>,
+}
+
+impl AppConfig {
+    /// For a home on disk.
+    pub fn of(home: &Home, tracking_uri: String, replay: bool) -> Self {
+        AppConfig { home: home.path.clone(), instance: home.instance.clone(), tracking_uri, replay, new_id: Arc::new(new_prediction_id) }
+    }
+}
+
+/// The event time first, so that ids of one time lie together.
+fn new_prediction_id(time: Timestamp) -> PredictionId {
+    PredictionId::new(format!("{:x}-{}", time.ms(), &uuid::Uuid::new_v4().simple().to_string()[..16]))
+}
+
+/// All blocks, put together and running.
+pub struct App {
+    pub ports: Ports,
+    pub catalog: Arc<Catalog>,
+    pub tables: Arc<Tables>,
+    pub training: Arc<TrainingSets>,
+    pub pusher: Arc<Pusher>,
+    pub sealer: Arc<Sealer>,
+    pub pool: Arc<ModelPool>,
+    pub gateway: Arc<Gateway>,
+    pub labels: Arc<LabelDesk>,
+    pub engine: Arc<Engine>,
+    pub reactor: Arc<Reactor>,
+    pub home: PathBuf,
+    on_project: OnProject,
+    stop_notify: tokio::sync::watch::Sender<bool>,
+    notify: tokio::task::JoinHandle<()>,
+}
+
+/// Told of the interpreter that an applied project names.
+pub type OnProject = Arc<dyn Fn(&domain::entity::AppliedProject) + Send + Sync>;
+
+impl App {
+    /// Puts the blocks together and starts what drives them; goes on where an earlier process stopped.
+    pub async fn start(ports: Ports, config: AppConfig, on_project: OnProject) -> anyhow::Result<App> {
+        let activity = Activity::default();
+        let Ports { store, rows, clock, .. } = ports.clone();
+        let catalog = Catalog::new(store.clone(), ports.offline.clone(), ports.exprs.clone());
+        let sealer = Arc::new(Sealer::new(store.clone(), rows.clone())?);
+        let tables = Arc::new(Tables {
+            store: store.clone(),
+            offline: ports.offline.clone(),
+            rows: rows.clone(),
+            sealer: sealer.clone(),
+            clock: clock.clone(),
+            catalog: catalog.clone(),
+        });
+        let training = Arc::new(TrainingSets { tables: tables.clone(), artifacts: ports.artifacts.clone() });
+        let pusher = Arc::new(Pusher {
+            rows: rows.clone(),
+            online: ports.online.clone(),
+            sealer: sealer.clone(),
+            clock: clock.clone(),
+            catalog: catalog.clone(),
+        });
+        let pool = Arc::new(ModelPool::new(store.clone(), ports.models.clone()));
+        let bridge = Arc::new(Bridge {
+            store: store.clone(),
+            online: ports.online.clone(),
+            catalog: catalog.clone(),
+            tables: tables.clone(),
+            training: training.clone(),
+            pool: pool.clone(),
+        });
+        let gateway = Gateway::new(
+            store.clone(),
+            rows.clone(),
+            clock.clone(),
+            activity.clone(),
+            sealer.clone(),
+            pool.clone(),
+            bridge.clone(),
+            GatewayConfig { new_id: config.new_id.clone(), wait_for_shadows: config.replay },
+        );
+        let labels = Arc::new(LabelDesk::new(gateway.clone(), rows.clone(), clock.clone()));
+        let engine_config =
+            EngineConfig { home: config.home.clone(), tracking_uri: config.tracking_uri.clone(), instance: config.instance.clone() };
+        let engine = Engine::new(
+            store.clone(),
+            ports.compute.clone(),
+            ports.artifacts.clone(),
+            clock.clone(),
+            bridge.clone(),
+            engine_config,
+            activity.clone(),
+        );
+        let shelf = ReferenceShelf::new(store.clone(), ports.artifacts.clone(), bridge.clone(), bridge.clone());
+        let notify = Arc::new(NotifyWorker::new(store.clone(), ports.notifier.clone(), clock.clone()));
+        let workers: Vec<Arc<dyn Worker>> = vec![
+            Arc::new(TableWorker(tables.clone())),
+            engine.worker(),
+            gateway.worker(),
+            Arc::new(delivery::work::GateWorker { store: store.clone(), holdout: bridge.clone(), scorer: bridge.clone(), clock: clock.clone() }),
+            Arc::new(ReferenceWorker(shelf.clone())),
+            Arc::new(JudgeWorker { store: store.clone(), rows: rows.clone(), shelf }),
+            notify.clone(),
+        ];
+        let app_catalog = catalog.clone();
+        let (stop_notify, stopping) = tokio::sync::watch::channel(false);
+        catalog.reload().await.map_err(|e| anyhow::anyhow!("reading the applied project: {e}"))?;
+        if let Ok(project) = catalog.project() {
+            on_project(&project);
+        }
+        // What a crash left untold is told first; then routes, then readers, then pipeline runs.
+        for stream in rows.streams() {
+            if rows.segments(&stream)?.len() > sealed_before(&*store, &stream)? {
+                sealer.seal(&stream, clock.event_now()).await?;
+            }
+        }
+        gateway.follow_all().await?;
+        let reactor = Arc::new(Reactor::start(store.clone(), activity, reactions(), workers)?);
+        engine.resume()?;
+        let notify = tokio::spawn(async move { notify.run(stopping).await });
+        Ok(App {
+            ports,
+            catalog: app_catalog,
+            tables,
+            training,
+            pusher,
+            sealer,
+            pool,
+            gateway,
+            labels,
+            engine,
+            reactor,
+            home: config.home,
+            on_project,
+            stop_notify,
+            notify,
+        })
+    }
+
+    /// Seals what is old or large and closes windows that nothing comes for any more: called now and then, live.
+    pub async fn housekeeping(&self) -> Result<(), Fault> {
+        let wall = self.ports.clock.wall_now();
+        for stream in self.ports.rows.streams() {
+            let open = self.ports.rows.open_part(&stream);
+            let old = open.since.is_some_and(|since| wall - since > domain::Span::from_ms(SEAL_AGE_MS));
+            if open.rows > 0 && (old || open.bytes > SEAL_BYTES) {
+                self.sealer.seal(&stream, self.ports.clock.event_now()).await?;
+            }
+        }
+        let now = self.ports.clock.event_now();
+        let closed = ports::decide(&*self.ports.store, |world| monitoring::commands::close_idle(world, now)).await;
+        closed.map_err(|error| Fault::because("closing idle windows", error))
+    }
+
+    /// Ends what runs: readers finish the event that they are at, workers the request.
+    pub async fn stop(self) {
+        self.reactor.stop().await;
+        self.stop_notify.send_replace(true);
+        // The notifier may wait for a slow target; what is not delivered is delivered after the next start.
+        self.notify.abort();
+        if let Err(fault) = self.pool.stop().await {
+            tracing::warn!(%fault, "a model worker did not end well");
+        }
+    }
+}
+
+/// A stream is sealed when its oldest open row is this old, or the open part this large.
+const SEAL_AGE_MS: i64 = 60_000;
+const SEAL_BYTES: u64 = 16 << 20;
+
+fn sealed_before(store: &dyn MetadataStore, stream: &str) -> Result<usize, Fault> {
+    let world = ports::World::new(store.snapshot()?);
+    Ok(world.scope::<domain::entity::Segment>(&stream.replace('/', ":"))?.len())
+}
+
+fn reactions() -> Vec<Reaction> {
+    let mut all = delivery::reactions();
+    all.extend(monitoring::reactions());
+    all
+}

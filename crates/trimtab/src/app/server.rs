@@ -1,0 +1,180 @@
+//! The server: one listener, all protocols, a clean end.
+
+use super::{App, AppConfig, LocalPorts, OnProject};
+use crate::home::{Home, ServerInfo};
+use anyhow::Context;
+use axum::Router;
+use domain::entity::AppliedProject;
+use ports::Clock;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long requests under way may take when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often old rows are sealed and idle windows closed.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// What to serve, where.
+pub struct ServerConfig {
+    pub home: PathBuf,
+    pub listen: String,
+    pub clock: Arc<dyn Clock>,
+    /// A replay drives the event clock; nothing is done by the wall clock.
+    pub replay: bool,
+    /// Whether other commands shall find this server.
+    pub announce: bool,
+    /// The interpreter, instead of the one that the project names.
+    pub python: Option<PathBuf>,
+}
+
+/// A running server.
+pub struct Server {
+    pub app: Arc<App>,
+    pub url: String,
+    home: Home,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    keeping: JoinHandle<()>,
+}
+
+impl Server {
+    /// Takes the home, opens the ports, starts the blocks, and answers.
+    pub async fn start(config: ServerConfig) -> anyhow::Result<Server> {
+        let home = Home::open(&config.home)?;
+        let listener = TcpListener::bind(&config.listen).await.map_err(|error| {
+            domain::Refusal::new(domain::Kind::Conflict, "listen/refused", format!("cannot listen on {}: {error}", config.listen))
+                .hint("choose another address with --listen 127.0.0.1:PORT")
+        })?;
+        let url = format!("http://{}", listener.local_addr().context("asking for the address")?);
+        let local = LocalPorts::open(&home.path, config.clock.clone())?;
+        let on_project = use_python(local.python.clone(), config.python.clone());
+        let app_config = AppConfig::of(&home, url.clone(), config.replay);
+        let app = Arc::new(App::start(local.ports, app_config, on_project).await?);
+        let router = routes(&app, &url).await?;
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, router, stopping.clone()));
+        let keeping = tokio::spawn(keep_house(app.clone(), stopping, config.replay));
+        if config.announce {
+            let info = ServerInfo { url: url.clone(), pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() };
+            home.announce(&info)?;
+        }
+        Ok(Server { app, url, home, stop, serving, keeping })
+    }
+
+    /// Serves until `until` is done, then drains and ends.
+    pub async fn run_until(self, until: impl Future<Output = ()>) {
+        until.await;
+        self.stop().await;
+    }
+
+    /// Answers what is under way, finishes the events at hand, and lets go of the home.
+    pub async fn stop(self) {
+        self.home.withdraw();
+        self.stop.send_replace(true);
+        let abort = self.serving.abort_handle();
+        if tokio::time::timeout(DRAIN, self.serving).await.is_err() {
+            // Streams of events never end by themselves.
+            abort.abort();
+        }
+        self.keeping.abort();
+        let _ = self.keeping.await;
+        match Arc::try_unwrap(self.app) {
+            Ok(app) => app.stop().await,
+            Err(app) => app.reactor.stop().await,
+        }
+    }
+}
+
+/// Model workers run the project's interpreter, unless another was asked for.
+fn use_python(runtime: Arc<back_python::PythonRuntime>, instead: Option<PathBuf>) -> OnProject {
+    Arc::new(move |project: &AppliedProject| {
+        let python = instead.clone().or_else(|| project_python(project));
+        if let Some(python) = python {
+            runtime.use_python(&python);
+            if !project.spec.model.is_empty() {
+                let runtime = runtime.clone();
+                tokio::spawn(async move { runtime.warm_up().await });
+            }
+        }
+    })
+}
+
+fn project_python(project: &AppliedProject) -> Option<PathBuf> {
+    let python = project.spec.project.python.as_deref()?;
+    Some(if python.contains('/') { Path::new(&project.root).join(python) } else { python.into() })
+}
+
+async fn routes(app: &Arc<App>, url: &str) -> anyhow::Result<Router> {
+    let mlflow = api_mlflow::MlflowApi {
+        store: app.ports.store.clone(),
+        runs: app.ports.runs.clone(),
+        artifacts: app.ports.artifacts.clone(),
+        clock: app.ports.clock.clone(),
+    };
+    api_mlflow::prepare(&mlflow).await?;
+    let native = api_native::Api {
+        store: app.ports.store.clone(),
+        runs: app.ports.runs.clone(),
+        rows: app.ports.rows.clone(),
+        clock: app.ports.clock.clone(),
+        gateway: app.gateway.clone(),
+        labels: app.labels.clone(),
+        features: app.clone(),
+        reactor: app.reactor.clone(),
+    };
+    let pages = web::WebState {
+        store: app.ports.store.clone(),
+        runs: app.ports.runs.clone(),
+        facts: Arc::new(super::facts::LiveFacts::new(app, url)),
+    };
+    Ok(api_mlflow::router(mlflow)
+        .merge(api_inference::router(api_inference::InferenceApi { gateway: app.gateway.clone() }))
+        .merge(api_native::router(native))
+        .merge(web::router(pages)))
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let asked = async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(asked).await {
+        tracing::error!(%error, "the listener ended");
+    }
+}
+
+async fn keep_house(app: Arc<App>, mut stopping: watch::Receiver<bool>, replay: bool) {
+    let mut every = tokio::time::interval(HOUSEKEEPING);
+    while !replay && !*stopping.borrow() {
+        tokio::select! {
+            _ = every.tick() => {
+                if let Err(fault) = app.housekeeping().await {
+                    tracing::error!(%fault, "housekeeping");
+                }
+            }
+            () = async { let _ = stopping.wait_for(|stop| *stop).await; } => return,
+        }
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn asked_to_stop() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
