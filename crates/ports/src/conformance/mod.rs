@@ -2,5 +2,6 @@
 
 pub mod artifacts;
 pub mod metadata;
+pub mod online;
 pub mod rowlog;
 pub mod runs;
