@@ -1,1 +1,125 @@
-//! (in work)
+//! Predictions over HTTP, in the JSON of MLflow's scoring server.
+//!
+//! | path | what |
+//! |---|---|
+//! | `POST /serve/MODEL/invocations` | rows in, one prediction a row out |
+//! | `POST /invocations` | the same, when just one model is served |
+//! | `GET /ping` | 200 when a model is served |
+//!
+//! Rows come as `dataframe_split`, `dataframe_records`, `instances` (objects) or `inputs` (columns); values are scalars.
+//! Two column names are Trimtab's own: `prediction_id` names the prediction, so that its label finds it, and `ts` is the
+//! row's event time (RFC 3339, or milliseconds since 1970). The model does not see them as columns.
+
+mod error;
+mod rows;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post};
+use domain::{Kind, ModelName, Refusal, Scalar};
+use error::ApiError;
+use serde::{Serialize, Serializer};
+use serving::{Answer, Gateway};
+use std::sync::Arc;
+
+/// The largest body that is read.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// What the API needs.
+#[derive(Clone)]
+pub struct InferenceApi {
+    pub gateway: Arc<Gateway>,
+}
+
+/// Every route of this API.
+pub fn router(api: InferenceApi) -> Router {
+    Router::new()
+        .route("/serve/{model}/invocations", post(invoke_named))
+        .route("/invocations", post(invoke_only))
+        .route("/ping", get(ping))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(api)
+}
+
+type Body = Result<Bytes, BytesRejection>;
+
+async fn invoke_named(State(api): State<InferenceApi>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
+    invoke(&api, ModelName::parse(&model)?, &headers, body).await
+}
+
+async fn invoke_only(State(api): State<InferenceApi>, headers: HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
+    invoke(&api, api.gateway.only_model()?, &headers, body).await
+}
+
+async fn invoke(api: &InferenceApi, model: ModelName, headers: &HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
+    check_content_type(headers)?;
+    let requests = rows::parse(&body.map_err(refuse_body)?)?;
+    let answers = api.gateway.predict(&model, requests).await?;
+    Ok(Json(Predictions::of(model, answers)))
+}
+
+async fn ping(State(api): State<InferenceApi>) -> (StatusCode, &'static str) {
+    let serves = api.gateway.status().iter().any(|model| model.versions.iter().any(|version| version.role == "champion"));
+    (if serves { StatusCode::OK } else { StatusCode::NOT_FOUND }, "\n")
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let sent = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
+    let essence = sent.split(';').next().unwrap_or("").trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let what = format!("the content type is `{sent}`, not JSON");
+    Err(Refusal::invalid("request/content_type", what).hint("send `Content-Type: application/json`"))
+}
+
+fn refuse_body(rejection: BytesRejection) -> Refusal {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let what = format!("the body is larger than {} MiB", BODY_LIMIT >> 20);
+        return Refusal::new(Kind::TooLarge, "request/too_large", what).hint("send fewer rows at once");
+    }
+    Refusal::invalid("request/body", "the body could not be read to its end").hint("send the request again")
+}
+
+/// The answer: MLflow's `predictions`, and what a caller needs to label them later.
+#[derive(Serialize)]
+struct Predictions {
+    predictions: Vec<Value>,
+    prediction_ids: Vec<String>,
+    model: ModelName,
+    model_version: Option<u64>,
+    /// Whether all rows are in the prediction log: those that are not, monitoring cannot see.
+    logged: bool,
+}
+
+impl Predictions {
+    fn of(model: ModelName, answers: Vec<Answer>) -> Self {
+        Predictions {
+            model,
+            model_version: answers.first().map(|answer| answer.version.0),
+            logged: answers.iter().all(|answer| answer.logged),
+            prediction_ids: answers.iter().map(|answer| answer.id.to_string()).collect(),
+            predictions: answers.into_iter().map(|answer| Value(answer.value)).collect(),
+        }
+    }
+}
+
+/// A scalar as clients read it: NaN and the infinities, which JSON lacks, as text.
+struct Value(Scalar);
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Scalar::Float(value) if value.is_nan() => serializer.serialize_str("NaN"),
+            Scalar::Float(value) if value.is_infinite() => serializer.serialize_str(if *value > 0.0 { "Infinity" } else { "-Infinity" }),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Refusals and faults as MLflow's scoring server words them, with what a caller can do.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::{Fault, Kind, Refusal};
+use serde::Serialize;
+use serving::ServeError;
+
+/// Why a request gets no answer.
+pub(crate) struct ApiError(ServeError);
+
+#[derive(Serialize)]
+struct Body {
+    error_code: &'static str,
+    message: String,
+    code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+}
+
+fn error_code(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Invalid | Kind::TooLarge => "BAD_REQUEST",
+        Kind::NotFound => "RESOURCE_DOES_NOT_EXIST",
+        Kind::Exists => "RESOURCE_ALREADY_EXISTS",
+        Kind::Conflict => "RESOURCE_CONFLICT",
+        Kind::Forbidden => "PERMISSION_DENIED",
+        Kind::Busy => "REQUEST_LIMIT_EXCEEDED",
+        Kind::Unavailable => "TEMPORARILY_UNAVAILABLE",
+        Kind::Timeout => "DEADLINE_EXCEEDED",
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match self.0 {
+            ServeError::Refused(refusal) => refused(refusal),
+            ServeError::Fault(Fault::Full(what)) => {
+                tracing::error!(what, "no space left");
+                failed(StatusCode::INSUFFICIENT_STORAGE, "RESOURCE_EXHAUSTED", "server/full", "the disk of the server is full")
+            }
+            ServeError::Fault(fault) => {
+                tracing::error!(%fault, "a prediction failed");
+                failed(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "server/fault", "the server failed; its log says why")
+            }
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.kind.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = Body {
+        error_code: error_code(refusal.kind),
+        message: refusal.to_string(),
+        code: refusal.code,
+        hint: refusal.hint,
+        place: refusal.place,
+    };
+    let mut response = (status, Json(body)).into_response();
+    if matches!(refusal.kind, Kind::Busy | Kind::Unavailable) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn failed(status: StatusCode, error_code: &'static str, code: &str, message: &str) -> Response {
+    (status, Json(Body { error_code, message: message.into(), code: code.into(), hint: None, place: None })).into_response()
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        ApiError(refusal.into())
+    }
+}
+
+impl From<ServeError> for ApiError {
+    fn from(error: ServeError) -> Self {
+        ApiError(error)
+    }
+}
