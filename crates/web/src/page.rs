@@ -1,0 +1,120 @@
+//! How a page is rendered, and what is shown when there is none.
+
+use crate::assets;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use domain::Fault;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, context};
+use serde::Serialize;
+use std::sync::LazyLock;
+
+/// No inline script, no outside host, no frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Why there is no page.
+#[derive(Debug)]
+pub(crate) enum PageError {
+    /// What is not there, and where to look instead.
+    NotFound { what: String },
+    Fault(Fault),
+}
+
+impl From<Fault> for PageError {
+    fn from(fault: Fault) -> Self {
+        PageError::Fault(fault)
+    }
+}
+
+impl From<ports::SearchError> for PageError {
+    fn from(error: ports::SearchError) -> Self {
+        PageError::Fault(Fault::because("searching runs", error))
+    }
+}
+
+impl PageError {
+    pub(crate) fn missing(noun: &str, id: impl std::fmt::Display) -> Self {
+        PageError::NotFound { what: format!("no {noun} `{id}`") }
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        match self {
+            PageError::NotFound { what } => lost(&what),
+            PageError::Fault(fault) => {
+                tracing::error!(error = %fault, "a page could not be made");
+                let shown = Lost { what: "this page could not be made".into(), is_fault: true };
+                let html = render("lost.html", "Something broke", &shown).unwrap_or_else(|_| "this page could not be made; the log says why".into());
+                (StatusCode::INTERNAL_SERVER_ERROR, headers(), Html(html)).into_response()
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Lost {
+    what: String,
+    is_fault: bool,
+}
+
+fn lost(what: &str) -> Response {
+    match render("lost.html", "Not found", &Lost { what: what.into(), is_fault: false }) {
+        Ok(html) => (StatusCode::NOT_FOUND, headers(), Html(html)).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The fallback.
+pub(crate) async fn not_found() -> impl IntoResponse {
+    lost("no page has this address")
+}
+
+/// A whole page.
+pub(crate) fn show(template: &str, title: &str, page: &impl Serialize) -> Result<Response, PageError> {
+    Ok((headers(), Html(render(template, title, page)?)).into_response())
+}
+
+/// A template filled in; `page` is what it calls `page`.
+pub(crate) fn render(template: &str, title: &str, page: &impl Serialize) -> Result<String, PageError> {
+    let found = TEMPLATES.get_template(template);
+    let html = found.and_then(|found| found.render(context! { title, page => Serde(page) }));
+    Ok(html.map_err(|e| Fault::because(format!("rendering {template}"), e))?)
+}
+
+fn headers() -> [(HeaderName, &'static str); 4] {
+    [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ]
+}
+
+/// Names end in `.html`, so everything is escaped. A name that a template gets wrong is an error, not an empty place.
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_loader(|name| {
+        assets::template(name).map_err(|_| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the template is not text"))
+    });
+    environment.add_function("asset", |name: String| {
+        let missing = || minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("no asset {name}"));
+        assets::address(&name).ok_or_else(missing)
+    });
+    environment
+});
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_template_compiles() {
+        for name in assets::Templates::iter() {
+            TEMPLATES.get_template(&name).unwrap();
+        }
+    }
+}
