@@ -1,0 +1,79 @@
+//! OpenMetrics.
+
+use crate::Api;
+use crate::error::ApiError;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use domain::Fault;
+use domain::entity::Notification;
+use ports::World;
+use serving::{ModelStatus, VersionStatus};
+use std::fmt::Write;
+
+pub(super) async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, ApiError> {
+    let text = api.apart(|api| text(&api)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
+}
+
+/// Notifications that are not delivered and not given up.
+pub(super) fn notifications_waiting(world: &World) -> Result<usize, Fault> {
+    let all = world.list::<Notification>()?;
+    let waits = |one: &&Notification| one.delivered.is_none() && (one.attempts == 0 || one.next_try.is_some());
+    Ok(all.iter().filter(waits).count())
+}
+
+fn text(api: &Api) -> Result<String, Fault> {
+    let head = *api.store.head().borrow();
+    let models = api.gateway.status();
+    let mut page = Metrics::default();
+    let mut of_model = |name: &str, help: &str, value: fn(&ModelStatus) -> u64| {
+        page.family(name, "counter", help, models.iter().map(|model| (vec![("model", model.model.to_string())], value(model))));
+    };
+    of_model("trimtab_predictions", "Rows answered by champions.", |model| model.answered);
+    of_model("trimtab_prediction_failures", "Requests without an answer.", |model| model.failed);
+    of_model("trimtab_predictions_unlogged", "Rows answered that the prediction log lost.", |model| model.unlogged);
+    of_model("trimtab_feature_misses", "Feature values that were null when they were looked up.", |model| model.feature_misses);
+    let versions: Vec<(&ModelStatus, &VersionStatus)> = models.iter().flat_map(|model| model.versions.iter().map(move |version| (model, version))).collect();
+    let mut of_version = |name: &str, help: &str, shadows_only: bool, value: fn(&VersionStatus) -> u64| {
+        let shown = versions.iter().filter(|(_, version)| !shadows_only || version.role == "shadow");
+        let samples = shown.map(|(model, version)| (vec![("model", model.model.to_string()), ("version", version.version.to_string())], value(version)));
+        page.family(name, "counter", help, samples);
+    };
+    of_version("trimtab_shadow_answers", "Rows answered by shadows.", true, |version| version.answered);
+    of_version("trimtab_shadow_failures", "Rows that shadows did not answer.", true, |version| version.failed);
+    of_version("trimtab_shadow_drops", "Requests that were not copied to a shadow because its queue was full.", true, |version| version.dropped);
+    of_version("trimtab_worker_crashes", "Crashes of model workers.", false, |version| version.crashes);
+    let waiting = notifications_waiting(&api.world()?)? as u64;
+    page.family("trimtab_notifications_waiting", "gauge", "Notifications not delivered yet.", [(vec![], waiting)]);
+    page.family("trimtab_event_head", "gauge", "The newest event.", [(vec![], head)]);
+    let lags = api.reactor.progress().into_iter().map(|(name, at)| (vec![("reader", name)], head.saturating_sub(at)));
+    page.family("trimtab_reader_lag", "gauge", "Events that a reader has not dealt with.", lags);
+    Ok(page.end())
+}
+
+/// A page in the making.
+#[derive(Default)]
+struct Metrics(String);
+
+impl Metrics {
+    fn family(&mut self, name: &str, kind: &str, help: &str, samples: impl IntoIterator<Item = (Vec<(&'static str, String)>, u64)>) {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let mut text = format!("# TYPE {name} {kind}\n# HELP {name} {help}\n");
+        for (labels, value) in samples {
+            let labels: Vec<String> = labels.into_iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(&value))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            writeln!(text, "{name}{suffix}{labels} {value}").expect("writing to a string cannot fail");
+        }
+        self.0.push_str(&text);
+    }
+
+    fn end(mut self) -> String {
+        self.0.push_str("# EOF\n");
+        self.0
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

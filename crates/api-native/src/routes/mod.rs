@@ -1,0 +1,53 @@
+//! Routes by noun.
+
+mod features;
+mod incidents;
+mod labels;
+mod log;
+mod metrics;
+mod models;
+mod pipeline_runs;
+mod pipelines;
+mod status;
+mod training_sets;
+
+use crate::Api;
+use axum::Router;
+use axum::routing::{get, post};
+
+/// Every route.
+pub(crate) fn all() -> Router<Api> {
+    let v1 = Router::new()
+        .route("/push", post(features::push))
+        .route("/push/{source}", post(features::push_named))
+        .route("/features/online", post(features::online))
+        .route("/features/materialize", post(features::materialize))
+        .route("/plan", post(features::plan))
+        .route("/apply", post(features::apply))
+        .route("/labels/{model}", post(labels::take))
+        .route("/status", get(status::status))
+        .route("/events", get(log::events))
+        .route("/why/{*thing}", get(log::why))
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/{name}/versions", get(pipelines::versions))
+        .route("/pipelines/{name}/runs", post(pipelines::request))
+        .route("/pipeline-runs", get(pipeline_runs::list))
+        .route("/pipeline-runs/{id}", get(pipeline_runs::show))
+        .route("/pipeline-runs/{id}/cancel", post(pipeline_runs::cancel))
+        .route("/pipeline-runs/{id}/resume", post(pipeline_runs::resume))
+        .route("/pipeline-runs/{id}/steps/{step}/log", get(pipeline_runs::step_log))
+        .route("/models", get(models::list))
+        .route("/models/{name}", get(models::show))
+        .route("/models/{name}/rollback", post(models::rollback))
+        .route("/windows/{name}", get(models::windows))
+        .route("/incidents", get(incidents::list))
+        .route("/incidents/{id}", get(incidents::show))
+        .route("/incidents/{id}/retrain", post(incidents::retrain))
+        .route("/training-sets", get(training_sets::list))
+        .route("/training-sets/{id}", get(training_sets::show));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(status::ready))
+        .route("/metrics", get(metrics::metrics))
+}

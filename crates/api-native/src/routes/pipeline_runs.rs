@@ -1,0 +1,101 @@
+//! Pipeline runs: what they did, their logs, cancel and resume.
+
+use super::pipelines::no_run;
+use crate::Api;
+use crate::error::ApiError;
+use crate::page::{Page, PageQuery};
+use crate::request::{Asked, Caller};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::entity::{PipelineRun, PipelineStep, PipelineVersion};
+use domain::{Fault, PipelineRunId, Refusal};
+use pipelines::commands;
+use ports::World;
+use serde::{Deserialize, Serialize};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+
+/// Bytes of a log that one answer holds.
+const LOG_PIECE: u64 = 1 << 20;
+/// The place in a log where the next answer goes on.
+const NEXT_HEADER: &str = "x-trimtab-next";
+
+#[derive(Deserialize)]
+pub(super) struct PipelineQuery {
+    pipeline: Option<String>,
+}
+
+pub(super) async fn list(State(api): State<Api>, Asked(query): Asked<PipelineQuery>, Asked(page): Asked<PageQuery>) -> Result<Json<Page<PipelineRun>>, ApiError> {
+    let mut runs = api.world()?.list::<PipelineRun>()?;
+    runs.retain(|run| query.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline));
+    runs.sort_by(|a, b| (b.requested, &b.id).cmp(&(a.requested, &a.id)));
+    Ok(Json(page.of(runs)?))
+}
+
+#[derive(Serialize)]
+pub(super) struct Shown {
+    pipeline_run: PipelineRun,
+    version: Option<PipelineVersion>,
+    /// In the order of the file, each with its attempts.
+    steps: Vec<PipelineStep>,
+}
+
+pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Shown>, ApiError> {
+    Ok(Json(shown(&api.world()?, &id)?))
+}
+
+fn shown(world: &World, id: &str) -> Result<Shown, ApiError> {
+    let run = world.get::<PipelineRun>(id)?.ok_or_else(|| no_run(id))?;
+    let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
+    let mut steps = world.scope::<PipelineStep>(id)?;
+    steps.sort_by_key(|step| version.as_ref().and_then(|version| version.spec.step.get_index_of(&step.name)));
+    Ok(Shown { pipeline_run: run, version, steps })
+}
+
+pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>, Caller(actor): Caller) -> Result<(StatusCode, Json<Shown>), ApiError> {
+    let run = PipelineRunId::new(id.as_str());
+    api.decide(&actor, |world, actor, now| commands::cancel(world, &run, actor, now)).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
+}
+
+pub(super) async fn resume(State(api): State<Api>, Path(id): Path<String>, Caller(actor): Caller) -> Result<(StatusCode, Json<Shown>), ApiError> {
+    let run = PipelineRunId::new(id.as_str());
+    api.decide(&actor, |world, actor, now| commands::resume(world, &run, actor, now)).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct LogQuery {
+    /// Bytes to leave out at the beginning: where an earlier answer ended.
+    #[serde(default)]
+    from: u64,
+}
+
+pub(super) async fn step_log(State(api): State<Api>, Path((id, name)): Path<(String, String)>, Asked(query): Asked<LogQuery>) -> Result<Response, ApiError> {
+    let world = api.world()?;
+    world.get::<PipelineRun>(&id)?.ok_or_else(|| no_run(&id))?;
+    let step = world.get::<PipelineStep>(&format!("{id}/{name}"))?;
+    let step = step.ok_or_else(|| Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{name}`")).hint(format!("trimtab pipeline show {id}")))?;
+    drop(world);
+    let log = step.attempts.last().map(|attempt| attempt.log.clone()).filter(|log| !log.is_empty());
+    let no_log = move || Refusal::not_found("step/no_log", format!("step {name} of {id} has no log")).hint("it did not run, or what it is keeps none");
+    let log = log.ok_or_else(&no_log)?;
+    let piece = api.apart(move |_| read_piece(&log, query.from)).await?.ok_or_else(no_log)?;
+    let next = (query.from + piece.len() as u64).to_string();
+    Ok(([(header::CONTENT_TYPE.as_str(), "text/plain; charset=utf-8"), (NEXT_HEADER, next.as_str())], piece).into_response())
+}
+
+/// A piece of a log; `None` if the file is not there.
+fn read_piece(path: &str, from: u64) -> Result<Option<Vec<u8>>, Fault> {
+    let what = |e: std::io::Error| Fault::because(format!("reading the log {path}"), e);
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(what(error)),
+    };
+    let mut piece = Vec::new();
+    file.seek(SeekFrom::Start(from)).map_err(what)?;
+    file.take(LOG_PIECE).read_to_end(&mut piece).map_err(what)?;
+    Ok(Some(piece))
+}

@@ -1,0 +1,95 @@
+//! Pipelines as declared, their versions, and asking for a run.
+
+use crate::Api;
+use crate::error::ApiError;
+use crate::page::{Page, PageQuery};
+use crate::request::{Asked, Caller, Record, Sent, scalars};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use domain::entity::{AppliedProject, PipelineRun, PipelineVersion, Trigger, TriggerKind};
+use domain::spec::PipelineSpec;
+use domain::{PipelineRunId, Refusal};
+use pipelines::commands::{self, Request};
+use pipelines::work::fingerprint;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize)]
+pub(super) struct Declared {
+    name: String,
+    #[serde(flatten)]
+    spec: PipelineSpec,
+    /// The newest version that ran.
+    version: Option<u64>,
+    last_run: Option<PipelineRun>,
+}
+
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Page<Declared>>, ApiError> {
+    let world = api.world()?;
+    let declared = world.get::<AppliedProject>("project")?.map(|project| project.spec.pipeline).unwrap_or_default();
+    let runs = world.list::<PipelineRun>()?;
+    let mut items = Vec::new();
+    for (name, spec) in declared {
+        let version = world.scope::<PipelineVersion>(&name)?.iter().map(|version| version.number).max();
+        let last_run = runs.iter().filter(|run| run.pipeline == name).max_by_key(|run| run.requested).cloned();
+        items.push(Declared { name, spec, version, last_run });
+    }
+    Ok(Json(Page { items, next: None }))
+}
+
+pub(super) async fn versions(State(api): State<Api>, Path(name): Path<String>, Asked(page): Asked<PageQuery>) -> Result<Json<Page<PipelineVersion>>, ApiError> {
+    let world = api.world()?;
+    let mut versions = world.scope::<PipelineVersion>(&name)?;
+    if versions.is_empty() {
+        commands::declared(&world, &name)?;
+    }
+    versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+    Ok(Json(page.of(versions)?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct RunRequest {
+    #[serde(default)]
+    params: Record,
+    /// `command` for the command line, whose runs a pipeline need not list under `on`.
+    #[serde(default)]
+    trigger: AskedBy,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AskedBy {
+    #[default]
+    Api,
+    Command,
+}
+
+#[derive(Serialize)]
+pub(super) struct Requested {
+    pub(super) pipeline_run: PipelineRunId,
+}
+
+pub(super) async fn request(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Caller(actor): Caller,
+    Sent(sent): Sent<RunRequest>,
+) -> Result<(StatusCode, Json<Requested>), ApiError> {
+    let params = scalars("params", vec![sent.params])?.pop();
+    let pipeline = name.clone();
+    let fingerprint = api.apart(move |api| fingerprint(&*api.store, &name)).await?;
+    let kind = match sent.trigger {
+        AskedBy::Api => TriggerKind::Api,
+        AskedBy::Command => TriggerKind::Command,
+    };
+    let now = api.clock.event_now();
+    let trigger = Trigger { kind, time: now, holdout_to: now };
+    let request = Request { id: None, pipeline, params: params.unwrap_or_default(), trigger, fingerprint, cause: None, thread: None };
+    let pipeline_run = api.decide(&actor, |world, actor, now| commands::request(world, &request, actor, now)).await?;
+    Ok((StatusCode::ACCEPTED, Json(Requested { pipeline_run })))
+}
+
+/// A pipeline run that must be there.
+pub(super) fn no_run(id: &str) -> Refusal {
+    Refusal::not_found("pipeline_run/not_found", format!("there is no pipeline run `{id}`")).hint("trimtab pipeline ls")
+}
