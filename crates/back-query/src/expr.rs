@@ -48,11 +48,11 @@ fn refusal(error: QueryError, text: &str) -> Refusal {
     }
 }
 
-/// `request.ts` becomes the column `ts` of `request`; other names stay as they are.
+/// `request.ts` becomes the column `ts` of `request`; other columns are those of `row`, and need no prefix.
 fn qualified(input: &SchemaRef) -> Result<DFSchema, Refusal> {
     let fields = input.fields().iter().map(|field| match field.name().split_once('.') {
         Some((table, name)) => (Some(TableReference::bare(table)), Arc::new(field.as_ref().clone().with_name(name))),
-        None => (None, field.clone()),
+        None => (Some(TableReference::bare("row")), field.clone()),
     });
     DFSchema::new_with_metadata(fields.collect(), Default::default()).map_err(|e| refusal(classify(e), "the columns"))
 }

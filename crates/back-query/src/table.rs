@@ -4,7 +4,7 @@ use crate::engine::{fault, refuse};
 use crate::shape::to_stored;
 use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
-use deltalake_core::DeltaTable;
+use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use deltalake_core::kernel::Transaction;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::operations::write::SchemaMode;
@@ -43,7 +43,9 @@ impl Tables {
         std::fs::create_dir_all(&folder).map_err(|e| fault("making a table's folder", e))?;
         let folder = std::fs::canonicalize(&folder).map_err(|e| fault("making a table's folder", e))?;
         let url = deltalake_core::ensure_table_uri(folder.to_string_lossy()).map_err(|e| fault("naming a table's folder", e))?;
-        let opened = DeltaTable::try_from_url(url).await.map_err(|e| fault(&format!("opening table {table}"), e))?;
+        let is_new = !folder.join("_delta_log").is_dir();
+        let opened = if is_new { DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build) } else { DeltaTable::try_from_url(url).await };
+        let opened = opened.map_err(|e| fault(&format!("opening table {table}"), e))?;
         let opened = Arc::new(Mutex::new(opened));
         open.insert(table.into(), opened.clone());
         Ok(opened)

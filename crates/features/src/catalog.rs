@@ -122,7 +122,7 @@ impl Catalog {
     }
 
     /// Columns of a source's table; `None` while nothing was written to it.
-    pub(crate) async fn table_schema(&self, source: &str) -> Result<Option<SchemaRef>, FeatureError> {
+    pub async fn table_schema(&self, source: &str) -> Result<Option<SchemaRef>, FeatureError> {
         if self.offline.table(source).await?.is_none() {
             return Ok(None);
         }

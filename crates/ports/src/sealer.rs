@@ -86,20 +86,4 @@ impl Sealer {
             other => Fault::because("telling of a segment", other),
         })
     }
-
-    /// Moves a stream's watermark on without a row: nothing came for so long that nothing is waited for any more.
-    pub async fn pass_idle(&self, stream: &str, to: Timestamp, now: Timestamp) -> Result<(), Fault> {
-        self.seal(stream, now).await?;
-        if self.saw(stream, to).is_some_and(|before| before >= to) {
-            return Ok(());
-        }
-        let batch = Batch::new(Actor::System("rows.sealer".into()), now).event(Event::SegmentSealed {
-            stream: stream.into(),
-            segment: self.rows.segments(stream)?.len() as u64,
-            rows: 0,
-            time: domain::Range::new(to, to),
-            watermark: to,
-        });
-        self.store.commit(batch).await.map(|_| ()).map_err(|error| Fault::because("passing an idle stream", error))
-    }
 }

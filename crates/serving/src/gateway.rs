@@ -158,19 +158,20 @@ impl Gateway {
         let features = self.features_of(model, &route.spec, &rows).await?;
         counters.feature_misses.fetch_add(features.columns().iter().map(|column| column.null_count() as u64).sum(), Ordering::Relaxed);
         let deadline = route.spec.deadline.duration();
-        let values = champion.predict(&features, deadline).await.map_err(|error| refuse(model, error))?;
-        let latency = Scalar::Int(began.elapsed().as_micros() as i64);
         for (index, row) in rows.iter_mut().enumerate() {
-            let named = features.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-            let seen = named.into_iter().zip(features.columns()).map(|(name, column)| (name, scalar_at(column, index)));
-            row.fields.extend(seen.collect::<Vec<_>>());
+            let schema = features.schema();
+            let seen = schema.fields().iter().zip(features.columns());
+            row.fields.extend(seen.map(|(field, column)| (field.name().clone(), scalar_at(column, index))));
         }
-        let logged: Vec<Row> = rows.iter().zip(&values).map(|(row, value)| champion_row(row, version, value, &latency)).collect();
-        let stored = self.log(model, &route, logged, counters).await?;
+        // Shadows are asked first: they answer while the champion does.
         for lane in &route.shadows {
             let copied = Copied { features: features.clone(), rows: rows.clone(), deadline, _busy: self.sinks.activity.begin() };
             lane.ask(copied, self.config.wait_for_shadows).await;
         }
+        let values = champion.predict(&features, deadline).await.map_err(|error| refuse(model, error))?;
+        let latency = Scalar::Int(began.elapsed().as_micros() as i64);
+        let logged: Vec<Row> = rows.iter().zip(&values).map(|(row, value)| champion_row(row, version, value, &latency)).collect();
+        let stored = self.log(model, &route, logged, counters).await?;
         let answers = rows.into_iter().zip(values);
         Ok(answers.map(|(row, value)| Answer { id: PredictionId::new(row.id), value, version, logged: stored }).collect())
     }
@@ -238,8 +239,12 @@ impl Gateway {
         let crossed = before.is_some_and(|before| newest.floor(origin, size) > before.floor(origin, size));
         if crossed {
             let _busy = self.sinks.activity.begin();
-            if let Err(fault) = self.sealer.seal(stream, self.sinks.clock.event_now()).await {
-                tracing::error!(stream, %fault, "a window's end could not be sealed; the next sealing makes it up");
+            // Labels close a window of predictions, so those must be in a segment before.
+            let before = stream.strip_prefix("label/").map(|model| format!("prediction/{model}"));
+            for stream in before.as_deref().into_iter().chain([stream]) {
+                if let Err(fault) = self.sealer.seal(stream, self.sinks.clock.event_now()).await {
+                    tracing::error!(stream, %fault, "a window's end could not be sealed; the next sealing makes it up");
+                }
             }
         }
     }

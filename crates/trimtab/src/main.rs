@@ -1,1 +1,33 @@
-fn main() {}
+//! `trimtab`: light-weight MLOps that closes the loop, in one binary.
+
+mod app;
+mod cli;
+mod clock;
+mod config;
+mod demo;
+mod home;
+
+use clap::Parser;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let json = cli.common.json;
+    let serves = matches!(cli.command, cli::Command::Up { .. });
+    let default = if serves { "info,datafusion=warn,deltalake_core=warn" } else { "warn,deltalake_core=error" };
+    let filter = EnvFilter::try_from_env("TRIMTAB_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // Two providers are compiled in by what the table library brings; one must be chosen before the first connection.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ExitCode::from(cli::report(&error.into(), json)),
+    };
+    let outcome = runtime.block_on(cli.run());
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(cli::report(&error, json)),
+    }
+}

@@ -1,11 +1,13 @@
 //! The wiring: the only place that pairs a port with a back end and a block with another.
 
 mod bridge;
+mod facts;
+mod native;
 mod project;
 mod server;
 
 pub use bridge::Bridge;
-pub use server::{Server, ServerConfig};
+pub use server::{Server, ServerConfig, asked_to_stop};
 
 use crate::home::Home;
 use anyhow::Context;
@@ -109,6 +111,7 @@ pub struct App {
     pub engine: Arc<Engine>,
     pub reactor: Arc<Reactor>,
     pub home: PathBuf,
+    pub bridge: Arc<Bridge>,
     on_project: OnProject,
     stop_notify: tokio::sync::watch::Sender<bool>,
     notify: tokio::task::JoinHandle<()>,
@@ -182,7 +185,6 @@ impl App {
             Arc::new(JudgeWorker { store: store.clone(), rows: rows.clone(), shelf }),
             notify.clone(),
         ];
-        let app_catalog = catalog.clone();
         let (stop_notify, stopping) = tokio::sync::watch::channel(false);
         catalog.reload().await.map_err(|e| anyhow::anyhow!("reading the applied project: {e}"))?;
         if let Ok(project) = catalog.project() {
@@ -200,7 +202,7 @@ impl App {
         let notify = tokio::spawn(async move { notify.run(stopping).await });
         Ok(App {
             ports,
-            catalog: app_catalog,
+            catalog,
             tables,
             training,
             pusher,
@@ -211,6 +213,7 @@ impl App {
             engine,
             reactor,
             home: config.home,
+            bridge,
             on_project,
             stop_notify,
             notify,
@@ -233,7 +236,7 @@ impl App {
     }
 
     /// Ends what runs: readers finish the event that they are at, workers the request.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.reactor.stop().await;
         self.stop_notify.send_replace(true);
         // The notifier may wait for a slow target; what is not delivered is delivered after the next start.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// How long requests under way may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ pub struct Server {
     pub url: String,
     home: Home,
     stop: watch::Sender<bool>,
+    closing: CancellationToken,
     serving: JoinHandle<()>,
     keeping: JoinHandle<()>,
 }
@@ -56,7 +58,8 @@ impl Server {
         let on_project = use_python(local.python.clone(), config.python.clone());
         let app_config = AppConfig::of(&home, url.clone(), config.replay);
         let app = Arc::new(App::start(local.ports, app_config, on_project).await?);
-        let router = routes(&app, &url).await?;
+        let closing = CancellationToken::new();
+        let router = routes(&app, &url, &closing).await?;
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(serve(listener, router, stopping.clone()));
         let keeping = tokio::spawn(keep_house(app.clone(), stopping, config.replay));
@@ -64,7 +67,7 @@ impl Server {
             let info = ServerInfo { url: url.clone(), pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() };
             home.announce(&info)?;
         }
-        Ok(Server { app, url, home, stop, serving, keeping })
+        Ok(Server { app, url, home, stop, closing, serving, keeping })
     }
 
     /// Serves until `until` is done, then drains and ends.
@@ -77,17 +80,14 @@ impl Server {
     pub async fn stop(self) {
         self.home.withdraw();
         self.stop.send_replace(true);
+        self.closing.cancel();
         let abort = self.serving.abort_handle();
         if tokio::time::timeout(DRAIN, self.serving).await.is_err() {
-            // Streams of events never end by themselves.
             abort.abort();
         }
         self.keeping.abort();
         let _ = self.keeping.await;
-        match Arc::try_unwrap(self.app) {
-            Ok(app) => app.stop().await,
-            Err(app) => app.reactor.stop().await,
-        }
+        self.app.stop().await;
     }
 }
 
@@ -110,7 +110,7 @@ fn project_python(project: &AppliedProject) -> Option<PathBuf> {
     Some(if python.contains('/') { Path::new(&project.root).join(python) } else { python.into() })
 }
 
-async fn routes(app: &Arc<App>, url: &str) -> anyhow::Result<Router> {
+async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken) -> anyhow::Result<Router> {
     let mlflow = api_mlflow::MlflowApi {
         store: app.ports.store.clone(),
         runs: app.ports.runs.clone(),
@@ -131,6 +131,8 @@ async fn routes(app: &Arc<App>, url: &str) -> anyhow::Result<Router> {
     let pages = web::WebState {
         store: app.ports.store.clone(),
         runs: app.ports.runs.clone(),
+        artifacts: app.ports.artifacts.clone(),
+        closing: closing.clone(),
         facts: Arc::new(super::facts::LiveFacts::new(app, url)),
     };
     Ok(api_mlflow::router(mlflow)

@@ -1,0 +1,94 @@
+//! JSON for people: tables for lists, lines for one thing.
+
+use serde_json::{Map, Value};
+use std::io::Write;
+
+/// Prints a value: JSON as it is, or for people.
+pub fn print(value: &Value, json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, value)?;
+        return writeln!(out);
+    }
+    write_value(&mut out, value, 0)
+}
+
+fn write_value(out: &mut impl Write, value: &Value, indent: usize) -> std::io::Result<()> {
+    match value {
+        Value::Array(items) if items.iter().all(Value::is_object) && !items.is_empty() => write_table(out, items, indent),
+        Value::Array(items) if items.is_empty() => writeln!(out, "{:indent$}none", ""),
+        Value::Array(items) => items.iter().try_for_each(|item| writeln!(out, "{:indent$}{}", "", cell(item))),
+        Value::Object(fields) => write_fields(out, fields, indent),
+        other => writeln!(out, "{:indent$}{}", "", cell(other)),
+    }
+}
+
+fn write_fields(out: &mut impl Write, fields: &Map<String, Value>, indent: usize) -> std::io::Result<()> {
+    let width = fields.keys().map(|name| name.len()).max().unwrap_or(0);
+    for (name, value) in fields {
+        match value {
+            Value::Null => {}
+            Value::Object(inner) if !inner.is_empty() => {
+                writeln!(out, "{:indent$}{name}:", "")?;
+                write_fields(out, inner, indent + 2)?;
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                writeln!(out, "{:indent$}{name}:", "")?;
+                write_value(out, value, indent + 2)?;
+            }
+            Value::String(text) if text.contains('\n') => {
+                writeln!(out, "{:indent$}{name}:", "")?;
+                text.lines().try_for_each(|line| writeln!(out, "{:indent$}  {line}", ""))?;
+            }
+            other => writeln!(out, "{:indent$}{name:<width$}  {}", "", cell(other))?,
+        }
+    }
+    Ok(())
+}
+
+/// Columns that are plain in at least one row, in the order of first sight.
+fn write_table(out: &mut impl Write, rows: &[Value], indent: usize) -> std::io::Result<()> {
+    let mut columns: Vec<&str> = Vec::new();
+    for fields in rows.iter().filter_map(Value::as_object) {
+        for (name, value) in fields {
+            let plain = !value.is_object() && !value.is_null() && !matches!(value, Value::Array(items) if items.iter().any(Value::is_object));
+            if plain && !columns.contains(&name.as_str()) {
+                columns.push(name);
+            }
+        }
+    }
+    let text = |row: &Value, name: &str| row.get(name).filter(|value| !value.is_object()).map(cell).unwrap_or_default();
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|name| rows.iter().map(|row| text(row, name).chars().count()).max().unwrap_or(0).max(name.len()).min(60))
+        .collect();
+    let line = |cells: Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", shorten(cell, *width)));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    writeln!(out, "{:indent$}{}", "", line(columns.iter().map(|name| (*name).to_owned()).collect()))?;
+    rows.iter().try_for_each(|row| writeln!(out, "{:indent$}{}", "", line(columns.iter().map(|name| text(row, name)).collect())))
+}
+
+fn shorten(text: &str, width: usize) -> String {
+    let one_line = text.replace('\n', " ");
+    if one_line.chars().count() <= width {
+        return one_line;
+    }
+    let mut short: String = one_line.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => format!("{float:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+            _ => number.to_string(),
+        },
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
