@@ -265,7 +265,12 @@ async fn why(client: &Client, thing: &str, json: bool) -> anyhow::Result<u8> {
     }
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    let lines = answer.get("story").or(answer.get("events")).and_then(Value::as_array).cloned().unwrap_or_default();
+    for name in ["subject", "summary"] {
+        if let Some(text) = answer.get(name).and_then(Value::as_str) {
+            writeln!(out, "{text}")?;
+        }
+    }
+    let lines = answer.get("chain").and_then(Value::as_array).cloned().unwrap_or_default();
     for line in lines {
         let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let at = text("at");
@@ -279,13 +284,13 @@ async fn feature(client: &Client, command: FeatureCommand) -> anyhow::Result<Val
     match command {
         FeatureCommand::Get { view, key } => {
             let entity = pairs(&key)?;
-            client.post("/api/v1/features/online", &json!({ "views": [view], "entities": [entity] })).await
+            client.post("/api/v1/features/online", &json!({ "features": [view], "entities": [entity] })).await
         }
         FeatureCommand::Push { source, file } => {
             let text = if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin())? } else { std::fs::read_to_string(&file)? };
             client.post(&format!("/api/v1/push/{}", encode(&source)), &json!({ "rows": rows(&text)? })).await
         }
-        FeatureCommand::Materialize { views } => client.post("/api/v1/features/materialize", &json!({ "views": views })).await,
+        FeatureCommand::Materialize { views } => client.post("/api/v1/features/materialize", &json!({ "features": views })).await,
     }
 }
 

@@ -10,7 +10,28 @@ pub fn print(value: &Value, json: bool) -> std::io::Result<()> {
         serde_json::to_writer_pretty(&mut out, value)?;
         return writeln!(out);
     }
-    write_value(&mut out, value, 0)
+    match value.get("items").and_then(Value::as_array) {
+        Some(items) => write_page(&mut out, items, value.get("next")),
+        None => write_value(&mut out, value, 0),
+    }
+}
+
+/// A page of a list; events are told in their sentences.
+fn write_page(out: &mut impl Write, items: &[Value], next: Option<&Value>) -> std::io::Result<()> {
+    if items.iter().all(|item| item.get("sentence").is_some()) && !items.is_empty() {
+        for item in items {
+            let at = item.get("at").and_then(Value::as_str).unwrap_or_default();
+            let seq = item.get("seq").and_then(Value::as_u64).unwrap_or_default();
+            let at = at.get(..16).unwrap_or(at).replace('T', " ");
+            writeln!(out, "{seq:>6}  {at}  {}", cell(&item["sentence"]))?;
+        }
+    } else {
+        write_value(out, &Value::Array(items.to_vec()), 0)?;
+    }
+    match next {
+        None | Some(Value::Null) => Ok(()),
+        Some(next) => writeln!(out, "more after {}", cell(next)),
+    }
 }
 
 fn write_value(out: &mut impl Write, value: &Value, indent: usize) -> std::io::Result<()> {

@@ -146,7 +146,9 @@ fn all_events(app: &App) -> anyhow::Result<Vec<Recorded>> {
 }
 
 fn drifted(windows: &[Window], month: &str) -> Vec<String> {
-    let inputs = windows.iter().filter(|window| window.kind == WindowKind::Input && month_of(window.range.from) == month);
+    // A window that was cut short by a change of champion says nothing of a whole week.
+    let counts = |window: &&Window| window.kind == WindowKind::Input && window.whole && month_of(window.range.from) == month;
+    let inputs = windows.iter().filter(counts);
     let moved = inputs.flat_map(|window| &window.drift).filter(|drift| drift.verdict == Verdict::Fail);
     let names: BTreeSet<String> = moved.map(|drift| drift.feature.clone()).collect();
     names.into_iter().collect()
@@ -177,6 +179,16 @@ fn line(event: &Event) -> Option<String> {
     })
 }
 
+/// A line that fits a terminal; `trimtab why` tells the whole.
+fn shorten(line: &str) -> String {
+    const WIDTH: usize = 110;
+    if line.chars().count() <= WIDTH {
+        return line.to_owned();
+    }
+    let short: String = line.chars().take(WIDTH - 1).collect();
+    format!("{short}…")
+}
+
 impl Report {
     /// The table for people.
     pub fn print(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
@@ -186,7 +198,7 @@ impl Report {
             let moved = if month.drifted.is_empty() { "nothing moved".to_owned() } else { format!("moved: {}", month.drifted.join(", ")) };
             writeln!(out, "{}  {:>10}  {:>8}  {moved}", month.month, figure(month.frozen_mae), figure(month.loop_mae))?;
             for line in &month.story {
-                writeln!(out, "{:31}{line}", "")?;
+                writeln!(out, "{:31}{}", "", shorten(line))?;
             }
         }
         writeln!(
