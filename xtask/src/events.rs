@@ -40,7 +40,7 @@ fn page() -> String {
             write!(page, "\n## {title}\n\n| event | meaning | fields |\n|---|---|---|\n").expect("writing into a string does not fail");
             topic = Some(of);
         }
-        let fields: Vec<String> = fields.iter().map(|(field, kind)| format!("`{field}`: {}", kind.replace(' ', ""))).collect();
+        let fields: Vec<String> = fields.iter().map(|(field, kind)| format!("`{field}: {}`", kind.replace(' ', ""))).collect();
         let row = format!("| `{name}` | {} | {} |", meaning.replace('|', "\\|"), fields.join(", "));
         writeln!(page, "{row}").expect("writing into a string does not fail");
     }

@@ -10,8 +10,13 @@ const MOST_LINES: usize = 500;
 const PLACES: [&str; 2] = [concat!("/t", "mp"), concat!("/w", "ork")];
 
 /// Where packages come from is the machine's own affair.
-const HOSTS: [&str; 5] =
-    [concat!("pypi", ".org"), concat!("python", "hosted.org"), concat!("index", ".crates.io"), concat!("static", ".crates.io"), concat!("registry", ".npmjs.org")];
+const HOSTS: [&str; 5] = [
+    concat!("pypi", ".org"),
+    concat!("python", "hosted.org"),
+    concat!("index", ".crates.io"),
+    concat!("static", ".crates.io"),
+    concat!("registry", ".npmjs.org"),
+];
 
 /// Files that others write.
 const WRITTEN_BY_TOOLS: [&str; 1] = ["Cargo.lock"];
@@ -68,7 +73,9 @@ mod tests {
         for line in [format!("cd {first}/x"), format!("\"{second}\""), format!("({second}/main)"), first.to_owned()] {
             assert!(PLACES.iter().any(|place| names_place(&line, place)), "{line}");
         }
-        for line in [format!("src{second}/mod.rs"), format!("{second}er"), format!("{second}space"), format!("$HOME{first}"), format!("}}{first}")] {
+        for line in
+            [format!("src{second}/mod.rs"), format!("{second}er"), format!("{second}space"), format!("$HOME{first}"), format!("}}{first}")]
+        {
             assert!(!PLACES.iter().any(|place| names_place(&line, place)), "{line}");
         }
     }

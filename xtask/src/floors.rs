@@ -8,8 +8,18 @@ const FLOORS: [&[&str]; 6] = [
     &["ports"],
     &["features", "tracking", "pipelines", "delivery", "serving", "monitoring", "reactor"],
     &[
-        "back-sqlite", "back-rowlog", "back-objects", "back-lmdb", "back-query", "back-process", "back-python", "back-notify",
-        "api-mlflow", "api-inference", "api-native", "web",
+        "back-sqlite",
+        "back-rowlog",
+        "back-objects",
+        "back-lmdb",
+        "back-query",
+        "back-process",
+        "back-python",
+        "back-notify",
+        "api-mlflow",
+        "api-inference",
+        "api-native",
+        "web",
     ],
     &["trimtab"],
     &["xtask"],
@@ -55,11 +65,19 @@ mod tests {
 
     #[test]
     fn a_dependency_goes_down_only() {
-        let fine = [("ports", "domain"), ("delivery", "stats"), ("web", "tracking"), ("trimtab", "web"), ("xtask", "domain"), ("domain", "serde")];
+        let fine =
+            [("ports", "domain"), ("delivery", "stats"), ("web", "tracking"), ("trimtab", "web"), ("xtask", "domain"), ("domain", "serde")];
         for (from, to) in fine {
             assert_eq!(complaint(from, to, false), None);
         }
-        for (from, to, way) in [("domain", "ports", "up"), ("features", "web", "up"), ("web", "trimtab", "up"), ("features", "delivery", "sideways"), ("api-mlflow", "back-sqlite", "sideways"), ("stats", "domain", "sideways")] {
+        for (from, to, way) in [
+            ("domain", "ports", "up"),
+            ("features", "web", "up"),
+            ("web", "trimtab", "up"),
+            ("features", "delivery", "sideways"),
+            ("api-mlflow", "back-sqlite", "sideways"),
+            ("stats", "domain", "sideways"),
+        ] {
             for is_dev in [false, true] {
                 let said = complaint(from, to, is_dev).unwrap();
                 assert!(said.contains(way) && said.contains(from) && said.contains(to), "{said}");

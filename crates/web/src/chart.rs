@@ -96,7 +96,8 @@ impl Scene<'_> {
     pub(crate) fn chart(&self) -> Option<WindowChart> {
         let shown = self.performance();
         let metric = shown.iter().find_map(|window| window.performance.as_ref())?.metric.clone();
-        let figures = shown.iter().filter_map(|window| window.performance.as_ref()).flat_map(|found| [found.value, found.threshold]).flatten();
+        let figures =
+            shown.iter().filter_map(|window| window.performance.as_ref()).flat_map(|found| [found.value, found.threshold]).flatten();
         let top = figures.filter(|figure| figure.is_finite()).fold(0.0, f64::max);
         let step = nice(top / 4.0);
         let most = (top / step).ceil().max(1.0) * step;
@@ -152,7 +153,13 @@ impl Scene<'_> {
         starts.dedup();
         let every = starts.len().div_ceil(8).max(1);
         let fits = |at: &f64| *at < SIZE.0 - DATE_WIDTH;
-        starts.into_iter().step_by(every).map(|from| (self.x(from), time(from))).filter(|(at, _)| fits(at)).map(|(at, text)| (place(at), text)).collect()
+        starts
+            .into_iter()
+            .step_by(every)
+            .map(|from| (self.x(from), time(from)))
+            .filter(|(at, _)| fits(at))
+            .map(|(at, text)| (place(at), text))
+            .collect()
     }
 
     fn row(&self, window: &Window) -> Row {
@@ -184,7 +191,11 @@ impl Scene<'_> {
             return None;
         }
         let cell = |window: &Window, feature: &str| match window.drift.iter().find(|drift| drift.feature == feature) {
-            Some(drift) => Cell { verdict: drift.verdict.word(), value: maybe(drift.value), title: format!("at most {}, {}", figure(drift.threshold), drift.threshold_what) },
+            Some(drift) => Cell {
+                verdict: drift.verdict.word(),
+                value: maybe(drift.value),
+                title: format!("at most {}, {}", figure(drift.threshold), drift.threshold_what),
+            },
             None => Cell { verdict: "none", value: maybe(None), title: "not compared".into() },
         };
         let rows = moved.iter().map(|drift| DriftRow {

@@ -36,7 +36,9 @@ pub(crate) fn curve(key: &str, history: &[Metric], most: usize) -> Option<Curve>
     let thinned = thin(&drawn, most);
     let mut note = match thinned.len() == drawn.len() {
         true => format!("all {}", counted(drawn.len() as u64, "point")),
-        false => format!("{} of {} points: the least and the greatest of each stretch", count(thinned.len() as u64), count(drawn.len() as u64)),
+        false => {
+            format!("{} of {} points: the least and the greatest of each stretch", count(thinned.len() as u64), count(drawn.len() as u64))
+        }
     };
     if drawn.len() < history.len() {
         note.push_str(&format!("; {} not finite and not drawn", count((history.len() - drawn.len()) as u64)));
@@ -58,9 +60,8 @@ pub(crate) fn thin(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     let mut kept = vec![*first];
     for stretch in 0..stretches {
         let piece = &inner[stretch * inner.len() / stretches..(stretch + 1) * inner.len() / stretches];
-        let extreme = |better: fn(f64, f64) -> bool| {
-            (1..piece.len()).fold(0, |best, at| if better(piece[at].1, piece[best].1) { at } else { best })
-        };
+        let extreme =
+            |better: fn(f64, f64) -> bool| (1..piece.len()).fold(0, |best, at| if better(piece[at].1, piece[best].1) { at } else { best });
         let (low, high) = (extreme(|a, b| a < b), extreme(|a, b| a > b));
         kept.push(piece[low.min(high)]);
         if low != high {

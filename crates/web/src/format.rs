@@ -17,7 +17,13 @@ pub(crate) fn figure(value: f64) -> String {
             format!("{sign}{}", count(size.round() as u64))
         }
         _ => {
-            let decimals = if size >= 100.0 { 1 } else if size >= 1.0 || size == 0.0 { 2 } else { 4 };
+            let decimals = if size >= 100.0 {
+                1
+            } else if size >= 1.0 || size == 0.0 {
+                2
+            } else {
+                4
+            };
             let text = format!("{size:.decimals$}");
             let short = text.trim_end_matches('0').trim_end_matches('.');
             format!("{}{short}", if value < 0.0 { "−" } else { "" })

@@ -71,7 +71,11 @@ fn read(state: &WebState, asked: &Asked, host: Option<String>) -> Result<Home, P
     let (events, is_more) = log::newest(state, before, LINES, |recorded| named.contains(&recorded.event.topic()))?;
     let world = state.world()?;
     let facts = state.facts.server()?;
-    let filter = if named.len() == log::TOPICS.len() { String::new() } else { named.iter().map(|topic| log::word(*topic)).collect::<Vec<_>>().join(",") };
+    let filter = if named.len() == log::TOPICS.len() {
+        String::new()
+    } else {
+        named.iter().map(|topic| log::word(*topic)).collect::<Vec<_>>().join(",")
+    };
     let older = events.last().filter(|_| is_more).map(|last| {
         let filter = if filter.is_empty() { String::new() } else { format!("&topics={filter}") };
         format!("/?before={}{filter}#river", last.seq)

@@ -115,7 +115,8 @@ pub(crate) async fn page(State(state): State<WebState>, Path(id): Path<String>) 
 
 fn read(state: &WebState, id: &IncidentId) -> Result<Page, PageError> {
     let world = state.world()?;
-    let incident = world.list::<Incident>()?.into_iter().find(|incident| incident.id == *id).ok_or_else(|| PageError::missing("incident", id))?;
+    let incident =
+        world.list::<Incident>()?.into_iter().find(|incident| incident.id == *id).ok_or_else(|| PageError::missing("incident", id))?;
     let story = story(state, &incident)?;
     let opening = story.iter().find(|recorded| matches!(&recorded.event, Event::IncidentOpened { incident, .. } if incident == id));
     let ending = story.iter().find(|recorded| is_end(&recorded.event, id));
@@ -130,10 +131,10 @@ fn read(state: &WebState, id: &IncidentId) -> Result<Page, PageError> {
         shade: Some((incident.opened, incident.closed)),
         evidence: &incident.evidence,
     };
-    let champion = deployment.as_ref().and_then(|deployment| deployment.champion).map(|number| Champion {
-        text: format!("{} version {number}", incident.model),
-        href: link::version(&incident.model, number),
-    });
+    let champion = deployment
+        .as_ref()
+        .and_then(|deployment| deployment.champion)
+        .map(|number| Champion { text: format!("{} version {number}", incident.model), href: link::version(&incident.model, number) });
     let chapters = incident.attempts.iter().map(|attempt| chapter(state, &world, &incident, attempt, &story)).collect::<Result<_, _>>()?;
     Ok(Page {
         banner: banner(&incident),
@@ -163,7 +164,8 @@ fn is_end(event: &Event, id: &IncidentId) -> bool {
 /// The incident's events and their causes, oldest first: those of its thread, and until its end those about its pipeline
 /// runs and challengers, which clients may have caused outside the thread.
 fn story(state: &WebState, incident: &Incident) -> Result<Vec<Recorded>, Fault> {
-    let asked = |event: &Event| log::pipeline_run(event).is_some_and(|id| incident.attempts.iter().any(|attempt| attempt.pipeline_run == *id));
+    let asked =
+        |event: &Event| log::pipeline_run(event).is_some_and(|id| incident.attempts.iter().any(|attempt| attempt.pipeline_run == *id));
     let came = |event: &Event| {
         log::version(event).is_some_and(|(model, version)| {
             *model == incident.model && incident.attempts.iter().any(|attempt| attempt.challenger == Some(version))
@@ -219,7 +221,13 @@ fn sight(windows: &[Window], incident: &Incident, sign: Option<(&Window, Span)>)
     Range::new(from, to.max(Some(incident.closed.unwrap_or(incident.opened))).unwrap_or(incident.opened + length))
 }
 
-fn chapter(state: &WebState, world: &World, incident: &Incident, attempt: &RetrainAttempt, story: &[Recorded]) -> Result<Chapter, PageError> {
+fn chapter(
+    state: &WebState,
+    world: &World,
+    incident: &Incident,
+    attempt: &RetrainAttempt,
+    story: &[Recorded],
+) -> Result<Chapter, PageError> {
     let key = attempt.challenger.map(|number| format!("{}/{number}", incident.model));
     let version = key.as_deref().map(|key| world.get::<ModelVersion>(key)).transpose()?.flatten();
     let report = key.as_deref().map(|key| world.get::<GateReport>(key)).transpose()?.flatten();
@@ -229,10 +237,9 @@ fn chapter(state: &WebState, world: &World, incident: &Incident, attempt: &Retra
         asked: time(attempt.asked),
         request: story.iter().find(is_request).map(Line::from),
         made: made::view(state, world, &attempt.pipeline_run)?,
-        challenger: attempt.challenger.map(|number| Champion {
-            text: format!("{} version {number}", incident.model),
-            href: link::version(&incident.model, number),
-        }),
+        challenger: attempt
+            .challenger
+            .map(|number| Champion { text: format!("{} version {number}", incident.model), href: link::version(&incident.model, number) }),
         trained_until: version.and_then(|version| version.trained_until).map(time),
         gate: report.as_ref().map(Gate::from),
         outcome: outcome(attempt.outcome),
@@ -269,12 +276,16 @@ fn banner(incident: &Incident) -> String {
     let lasted = |closed: Timestamp| span(closed - incident.opened);
     match (incident.state, incident.closed) {
         (IncidentState::Resolved, Some(closed)) => format!("Resolved after {} and {retrainings}: {}", lasted(closed), incident.why),
-        (IncidentState::Escalated, Some(closed)) => format!("Handed to people after {} and {retrainings}: {}", lasted(closed), incident.why),
+        (IncidentState::Escalated, Some(closed)) => {
+            format!("Handed to people after {} and {retrainings}: {}", lasted(closed), incident.why)
+        }
         _ => {
             let stands = match (&incident.waiting, incident.attempts.last()) {
                 (Some(waiting), _) => waiting.clone(),
                 (None, Some(last)) if last.outcome == RetrainOutcome::Open => format!("retraining {} is under way", last.pipeline_run),
-                (None, Some(last)) if last.outcome == RetrainOutcome::Promoted => "a new champion serves; its windows will tell whether that helped".into(),
+                (None, Some(last)) if last.outcome == RetrainOutcome::Promoted => {
+                    "a new champion serves; its windows will tell whether that helped".into()
+                }
                 _ => format!("{} counted since the last decision", counted(u64::from(incident.bad_windows), "bad window")),
             };
             format!("Open since {}: {stands}", time(incident.opened))

@@ -33,7 +33,12 @@ pub(crate) fn topics(text: Option<&str>) -> Vec<Topic> {
 }
 
 /// The newest events before `before` that are kept, newest first, and whether older ones may follow.
-pub(crate) fn newest(state: &WebState, before: u64, limit: usize, keep: impl Fn(&Recorded) -> bool) -> Result<(Vec<Recorded>, bool), Fault> {
+pub(crate) fn newest(
+    state: &WebState,
+    before: u64,
+    limit: usize,
+    keep: impl Fn(&Recorded) -> bool,
+) -> Result<(Vec<Recorded>, bool), Fault> {
     let mut found = Vec::new();
     let mut end = before;
     while end > 1 {

@@ -97,7 +97,8 @@ pub(crate) fn view(state: &WebState, world: &World, id: &PipelineRunId) -> Resul
         TriggerKind::Api => ("the API", None),
         TriggerKind::Incident { incident } => ("incident", Some(incident)),
     };
-    let times: Vec<Timestamp> = steps.iter().flat_map(|step| &step.attempts).flat_map(|attempt| [Some(attempt.started), attempt.ended]).flatten().collect();
+    let times: Vec<Timestamp> =
+        steps.iter().flat_map(|step| &step.attempts).flat_map(|attempt| [Some(attempt.started), attempt.ended]).flatten().collect();
     let whole = times.iter().min().copied().zip(times.iter().max().copied());
     Ok(Some(PipelineView {
         href: link::pipeline_run(id),

@@ -17,7 +17,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[derive(Debug)]
 pub(crate) enum PageError {
     /// What is not there, and where to look instead.
-    NotFound { what: String },
+    NotFound {
+        what: String,
+    },
     Fault(Fault),
 }
 
@@ -46,7 +48,8 @@ impl IntoResponse for PageError {
             PageError::Fault(fault) => {
                 tracing::error!(error = %fault, "a page could not be made");
                 let shown = Lost { what: "this page could not be made".into(), is_fault: true };
-                let html = render("lost.html", "Something broke", &shown).unwrap_or_else(|_| "this page could not be made; the log says why".into());
+                let html = render("lost.html", "Something broke", &shown)
+                    .unwrap_or_else(|_| "this page could not be made; the log says why".into());
                 (StatusCode::INTERNAL_SERVER_ERROR, headers(), Html(html)).into_response()
             }
         }

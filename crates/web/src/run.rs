@@ -169,7 +169,8 @@ fn read(state: &WebState, id: &RunId, only: Option<String>) -> Result<(Page, Str
     let made = Made::read(&world)?;
     let (pipeline_run, incident) = origin(&world, &run)?;
     let (curves, hidden) = curves(state, &run, only.as_deref())?;
-    let (client_tags, tags) = run.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).partition(|(key, _)| key.starts_with(CLIENT_TAG));
+    let (client_tags, tags) =
+        run.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).partition(|(key, _)| key.starts_with(CLIENT_TAG));
     let latest = |metric: &domain::entity::Metric| Latest {
         key: metric.key.clone(),
         value: figure(metric.value),
@@ -196,7 +197,11 @@ fn read(state: &WebState, id: &RunId, only: Option<String>) -> Result<(Page, Str
         metrics: run.metrics.iter().map(latest).collect(),
         tags,
         client_tags,
-        datasets: run.inputs.iter().map(|input| (input.name.clone(), input.digest.clone(), input.context().unwrap_or_default().to_owned())).collect(),
+        datasets: run
+            .inputs
+            .iter()
+            .map(|input| (input.name.clone(), input.digest.clone(), input.context().unwrap_or_default().to_owned()))
+            .collect(),
         curves,
         hidden,
         only,

@@ -218,7 +218,9 @@ fn delivery(event: &Event) -> Sentence {
             };
             say(did).version(model, *challenger).because(Some(why))
         }
-        Event::RolloutAdvanced { model, version, stage } => Sentence::default().version(model, *version).say(format!(" went on to the {stage}")),
+        Event::RolloutAdvanced { model, version, stage } => {
+            Sentence::default().version(model, *version).say(format!(" went on to the {stage}"))
+        }
         Event::RolloutAborted { model, version, why } => {
             say("the rollout of ").version(model, *version).say(" was given up").because(Some(why))
         }
@@ -268,7 +270,9 @@ fn monitoring(event: &Event) -> Sentence {
             say("the retraining ").pipeline_run(pipeline_run).say(so_far).because(Some(why))
         }
         Event::IncidentResolved { incident, why, .. } => say("incident ").incident(incident).say(" is resolved").because(Some(why)),
-        Event::IncidentEscalated { incident, why, .. } => say("incident ").incident(incident).say(" was handed to people").because(Some(why)),
+        Event::IncidentEscalated { incident, why, .. } => {
+            say("incident ").incident(incident).say(" was handed to people").because(Some(why))
+        }
         other => say(other.name()),
     }
 }

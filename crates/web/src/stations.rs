@@ -119,8 +119,10 @@ fn delivery(world: &World, deployments: &[Deployment], reports: &[GateReport]) -
     if let Some(last) = deployments.iter().filter_map(|deployment| deployment.history.last()).max_by_key(|promotion| promotion.at) {
         detail.push(("promoted", time(last.at)));
     }
-    let crowned: Vec<_> =
-        deployments.iter().filter_map(|deployment| Some(format!("{}: version {} is champion", deployment.model, deployment.champion?))).collect();
+    let crowned: Vec<_> = deployments
+        .iter()
+        .filter_map(|deployment| Some(format!("{}: version {} is champion", deployment.model, deployment.champion?)))
+        .collect();
     let state = match (waiting > 0 || rolling, crowned.is_empty()) {
         (true, _) => StationState::Busy,
         (_, true) => StationState::Idle,

@@ -96,7 +96,14 @@ async fn every_link_of_the_story_leads_somewhere() {
 #[tokio::test]
 async fn the_loop_shows_stations_and_the_river() {
     let story = story::told().await;
-    let holds = ["<svg class=\"ring\"", "incident demand-3 is open", "demand: version 4 is champion", "href=\"&#x2f;incidents&#x2f;demand-2\"", "data-thread=\"demand-1\"", "assets&#x2f;home.js?v="];
+    let holds = [
+        "<svg class=\"ring\"",
+        "incident demand-3 is open",
+        "demand: version 4 is champion",
+        "href=\"&#x2f;incidents&#x2f;demand-2\"",
+        "data-thread=\"demand-1\"",
+        "assets&#x2f;home.js?v=",
+    ];
     let all = page(&story, "/", &holds).await;
     assert!(!all.contains("Three ways to begin"));
     let only = page(&story, "/?topics=delivery", &["became champion", "data-topics=\"delivery\""]).await;
@@ -108,7 +115,13 @@ async fn the_loop_shows_stations_and_the_river() {
 #[tokio::test]
 async fn an_empty_server_says_how_to_begin() {
     let story = story::empty();
-    let holds = ["export MLFLOW_TRACKING_URI=http:&#x2f;&#x2f;bikes.example:5055", "trimtab init", "trimtab demo", "no champion yet", "No event yet"];
+    let holds = [
+        "export MLFLOW_TRACKING_URI=http:&#x2f;&#x2f;bikes.example:5055",
+        "trimtab init",
+        "trimtab demo",
+        "no champion yet",
+        "No event yet",
+    ];
     page(&story, "/", &holds).await;
     page(&story, "/runs", &["MLFLOW_TRACKING_URI"]).await;
     page(&story, "/incidents", &["incident_if"]).await;
@@ -151,16 +164,29 @@ async fn an_incident_is_told_from_its_first_sign_to_its_end() {
     let healed = healed.map(|text| text.replace("incident</a>", "demand-1</a>"));
     let healed: Vec<&str> = healed.iter().map(String::as_str).collect();
     page(&story, "/incidents/demand-1", &healed).await;
-    let given_up = ["Handed to people after 28d and 2 retrainings", "b-refused", "b-unhelpful", "Retraining 2", "was handed to people", "Somebody has to look now"];
+    let given_up = [
+        "Handed to people after 28d and 2 retrainings",
+        "b-refused",
+        "b-unhelpful",
+        "Retraining 2",
+        "was handed to people",
+        "Somebody has to look now",
+    ];
     let other = page(&story, "/incidents/demand-2", &given_up).await;
     assert!(!other.contains("How it ended</h2>\n<p>It has not"));
-    page(&story, "/incidents/demand-3", &["Open since 2011-06-15: retraining retrain-demand-3-1 is under way", "It has not.", "No gate has judged it yet"]).await;
+    page(
+        &story,
+        "/incidents/demand-3",
+        &["Open since 2011-06-15: retraining retrain-demand-3-1 is under way", "It has not.", "No gate has judged it yet"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_version_leads_back_to_where_it_came_from() {
     let story = story::told().await;
-    let holds = ["Was champion from 2011-04-14 02:00 to 2011-05-26 02:00", "&#x2f;incidents&#x2f;demand-1", "2,180 rows", "Gate ", "trained until"];
+    let holds =
+        ["Was champion from 2011-04-14 02:00 to 2011-05-26 02:00", "&#x2f;incidents&#x2f;demand-1", "2,180 rows", "Gate ", "trained until"];
     page(&story, "/models/demand/versions/2", &holds).await;
     page(&story, "/models/demand/versions/4", &["Champion since 2011-05-26 02:00", "b-champion"]).await;
     page(&story, "/models/demand/versions/3", &["Does not serve"]).await;
@@ -169,7 +195,17 @@ async fn a_version_leads_back_to_where_it_came_from() {
 #[tokio::test]
 async fn what_is_not_there_is_a_404_with_next_steps() {
     let story = story::told().await;
-    let lost = ["/nope", "/runs/zz", "/runs?experiment=77", "/incidents/zz", "/models/demand/versions/9", "/models/demand/versions/x", "/models/x/versions/1", "/pipeline-runs/zz", "/assets/zz.js"];
+    let lost = [
+        "/nope",
+        "/runs/zz",
+        "/runs?experiment=77",
+        "/incidents/zz",
+        "/models/demand/versions/9",
+        "/models/demand/versions/x",
+        "/models/x/versions/1",
+        "/pipeline-runs/zz",
+        "/assets/zz.js",
+    ];
     for path in lost {
         let answer = get(&story, path).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
@@ -194,7 +230,8 @@ async fn a_page_is_light() {
 async fn assets_are_kept_for_ever_under_their_own_address() {
     let story = story::empty();
     let home = get(&story, "/").await.body;
-    let address = home.split("href=\"").find(|rest| rest.contains("app.css")).and_then(|rest| rest.split('"').next()).unwrap().replace("&#x2f;", "/");
+    let address =
+        home.split("href=\"").find(|rest| rest.contains("app.css")).and_then(|rest| rest.split('"').next()).unwrap().replace("&#x2f;", "/");
     let answer = get(&story, &address).await;
     assert!(answer.headers[header::CACHE_CONTROL].to_str().unwrap().contains("immutable"));
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/css");
