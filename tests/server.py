@@ -4,12 +4,14 @@ Usage: python tests/server.py PATH/TO/trimtab
 Needs nothing but the standard library. Each test has a home of its own.
 """
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import urllib.error
@@ -289,6 +291,30 @@ def test_kill_9_loses_nothing_that_was_acknowledged():
         s.start()
         table = s.cli("feature", "materialize", "now", "--json")
         assert json.loads(table[1])["now"] == 21, table
+
+
+def test_an_alert_is_sent_again_until_it_is_taken():
+    taken = []
+
+    class Sink(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            taken.append((self.headers["x-trimtab-id"], body))
+            self.send_response(503 if len(taken) == 1 else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    sink = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    threading.Thread(target=sink.serve_forever, daemon=True).start()
+    notify = f'\n[notify.team]\nwebhook = "http://127.0.0.1:{sink.server_port}/hook"\non = ["pipeline.fail"]\n'
+    with server(STEPS.format(second="exit 1", more="") + notify) as s:
+        assert s.cli("pipeline", "run", "p")[0] == 1
+        wait_for("the second delivery", lambda: len(taken) >= 2)
+        assert taken[0][0] == taken[1][0], "the same alert keeps its id"
+        assert "p-1" in json.dumps(taken[1][1]), taken
+    sink.shutdown()
 
 
 def test_a_model_that_cannot_load_is_said_so():

@@ -58,8 +58,13 @@ pub(crate) fn close_windows(world: &World, batch: &mut Batch, sealed: Option<(&s
         for kind in [WindowKind::Input, WindowKind::Performance] {
             let own = sealed.filter(|(name, of, _)| *name == model.as_str() && *of == kind);
             // No window ends in the future, whatever a row claims about its time.
-            let watermark = own.map_or(idle, |(_, _, watermark)| watermark.min(batch.at).max(idle));
-            close_kind(batch, &mut monitors, Calendar::of(&declared.monitor), kind, watermark);
+            let told = own.map(|(_, _, watermark)| watermark.min(batch.at));
+            if kind == WindowKind::Input {
+                monitors.iter_mut().for_each(|monitor| monitor.newest = monitor.newest.max(told));
+            }
+            let calendar = Calendar::of(&declared.monitor);
+            let silent = idle.min(calendar.silence(&monitors));
+            close_kind(batch, &mut monitors, calendar, kind, told.map_or(silent, |told| told.max(silent)));
         }
         let changed = monitors.iter().zip(&before).filter(|(now, before)| now != before);
         changed.for_each(|(monitor, _)| batch.write(monitor));

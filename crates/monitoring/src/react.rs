@@ -65,6 +65,7 @@ fn watch(world: &World, batch: &mut Batch, model: &ModelName, number: VersionNum
         to: None,
         input_closed_to: known.as_ref().and_then(|known| known.input_closed_to),
         performance_closed_to: known.as_ref().and_then(|known| known.performance_closed_to),
+        newest: known.as_ref().and_then(|known| known.newest),
         bad: Vec::new(),
     };
     batch.write(&monitor);

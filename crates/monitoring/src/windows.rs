@@ -17,6 +17,13 @@ impl Calendar {
         Calendar { origin: spec.origin, size: spec.window }
     }
 
+    /// How far silence alone closes windows: the one with the newest row, and one empty one after it. More of them would say
+    /// nothing new, and a home that is opened again after years would close hundreds.
+    pub fn silence(self, monitors: &[Monitor]) -> Timestamp {
+        let newest = monitors.iter().filter_map(|monitor| monitor.newest.or(Some(monitor.from))).max();
+        newest.map_or(Timestamp::MIN, |newest| newest.floor(self.origin, self.size) + self.size + self.size)
+    }
+
     /// The windows that a watermark closes for a monitor, oldest first, and whether its version served the whole of each:
     /// those that overlap its time as champion, end at or before the watermark, and did not close before.
     pub fn closed_by(self, monitor: &Monitor, kind: WindowKind, watermark: Timestamp) -> Vec<(Range, bool)> {
@@ -71,6 +78,7 @@ mod tests {
             to: to.map(day),
             input_closed_to: closed_to.map(day),
             performance_closed_to: None,
+            newest: None,
             bad: Vec::new(),
         };
         let calendar = Calendar { origin: day(0), size: Span::days(7) };

@@ -13,8 +13,8 @@ pub struct Sealer {
     rows: Arc<dyn RowLog>,
     /// The greatest event time of each stream.
     watermarks: Mutex<HashMap<String, Timestamp>>,
-    /// One sealing at a time, so that segments are told in order.
-    turn: tokio::sync::Mutex<()>,
+    /// How many segments of each stream the log knows. One sealing at a time, so that they are told in order.
+    told: tokio::sync::Mutex<HashMap<String, usize>>,
 }
 
 impl Sealer {
@@ -28,7 +28,7 @@ impl Sealer {
                 watermarks.insert(stream, newest);
             }
         }
-        Ok(Sealer { store, rows, watermarks: Mutex::new(watermarks), turn: tokio::sync::Mutex::new(()) })
+        Ok(Sealer { store, rows, watermarks: Mutex::new(watermarks), told: tokio::sync::Mutex::default() })
     }
 
     /// Takes note of a row's event time; gives the watermark before it.
@@ -54,13 +54,17 @@ impl Sealer {
 
     /// Seals what is open and tells the log of every segment that it does not know; `now` on the event clock.
     pub async fn seal(&self, stream: &str, now: Timestamp) -> Result<Vec<Segment>, Fault> {
-        let _turn = self.turn.lock().await;
+        let mut told = self.told.lock().await;
         self.rows.seal(stream).await?;
-        let known = World::new(self.store.snapshot()?).scope::<Segment>(&stream.replace('/', ":"))?.len();
+        let known = match told.get(stream) {
+            Some(known) => *known,
+            None => World::new(self.store.snapshot()?).scope::<Segment>(&stream.replace('/', ":"))?.len(),
+        };
         let untold: Vec<Segment> = self.rows.segments(stream)?.into_iter().skip(known).collect();
         for segment in &untold {
             self.tell(segment, now).await?;
         }
+        told.insert(stream.into(), known + untold.len());
         Ok(untold)
     }
 

@@ -414,6 +414,7 @@ fn monitoring(batch: &mut Batch) {
             to: (version == 1).then_some(range.to),
             input_closed_to: None,
             performance_closed_to: None,
+            newest: None,
             bad: vec![],
         });
     }

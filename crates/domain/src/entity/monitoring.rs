@@ -25,6 +25,9 @@ pub struct Monitor {
     /// The bad windows that count: since the last good one, retraining decision or escalation.
     #[serde(default)]
     pub bad: Vec<Range>,
+    /// The newest event time that a segment of predictions has told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Timestamp>,
 }
 
 /// What a window is closed by.
