@@ -1,6 +1,9 @@
 //! Serves the pages over a made-up story: `cargo run -p web --example story -- 127.0.0.1:5056`.
 //!
-//! After the address, `empty` serves no story, and `live` lets something happen every second.
+//! It prints where it is; port 0 means any that is free. After the address, `empty` serves no story, and `live` lets
+//! something happen every second.
+
+#![allow(clippy::print_stdout)] // the address is the output
 
 #[path = "../tests/story/mod.rs"]
 mod story;
@@ -15,6 +18,7 @@ async fn main() -> std::io::Result<()> {
     let how = args.next();
     let story = if how.as_deref() == Some("empty") { story::empty() } else { story::told().await };
     let listener = tokio::net::TcpListener::bind(&address).await?;
+    println!("http://{}", listener.local_addr()?);
     let served = axum::serve(listener, web::router(story.state()));
     if how.as_deref() == Some("live") {
         tokio::spawn(async move { go_on(&story).await });
