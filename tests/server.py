@@ -290,7 +290,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged():
         s.stop()
         s.start()
         table = s.cli("feature", "materialize", "now", "--json")
-        assert json.loads(table[1])["now"] == 21, table
+        assert json.loads(table[1])["rows"]["now"] == 21, table
 
 
 def test_an_alert_is_sent_again_until_it_is_taken():
@@ -360,7 +360,7 @@ def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room():
             status, answer = s.ask("/api/v1/push/weather", {"rows": [{"city": "after", "at": "2011-01-01T05:00:00Z", "temp": 1.0}]})
             assert status < 300, answer
             code, out, err = s.cli("feature", "materialize", "now", "--json")
-            assert code == 0 and json.loads(out)["now"] >= kept + 2, (kept, out, err)
+            assert code == 0 and json.loads(out)["rows"]["now"] >= kept + 2, (kept, out, err)
             s.process.kill()
             s.process.wait()
         finally:

@@ -35,8 +35,10 @@ pub(super) async fn list(State(api): State<Api>, Asked(query): Asked<PipelineQue
 
 #[derive(Serialize)]
 pub(super) struct Shown {
-    pipeline_run: PipelineRun,
-    version: Option<PipelineVersion>,
+    #[serde(flatten)]
+    run: PipelineRun,
+    /// The version that it ran, whole.
+    definition: Option<PipelineVersion>,
     /// In the order of the file, each with its attempts.
     steps: Vec<PipelineStep>,
 }
@@ -50,7 +52,7 @@ fn shown(world: &World, id: &str) -> Result<Shown, ApiError> {
     let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
     let mut steps = world.scope::<PipelineStep>(id)?;
     steps.sort_by_key(|step| version.as_ref().and_then(|version| version.spec.step.get_index_of(&step.name)));
-    Ok(Shown { pipeline_run: run, version, steps })
+    Ok(Shown { run, definition: version, steps })
 }
 
 pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>, Caller(actor): Caller) -> Result<(StatusCode, Json<Shown>), ApiError> {

@@ -134,15 +134,15 @@ async fn a_pipeline_is_asked_for_watched_cancelled_and_resumed() {
     let (status, answer) = house.post("/api/v1/pipelines/retrain/runs", json!({"params": {"max_iter": 200}})).await;
     assert_eq!((status, &answer), (202, &json!({"pipeline_run": "retrain-2"})));
     let (_, shown) = house.get("/api/v1/pipeline-runs/retrain-2").await;
-    assert_eq!((&shown["pipeline_run"]["params"]["max_iter"], &shown["pipeline_run"]["trigger"]["kind"]), (&json!(200), &json!("api")));
+    assert_eq!((&shown["params"]["max_iter"], &shown["trigger"]["kind"]), (&json!(200), &json!("api")));
     let names: Vec<&str> = shown["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["training_set", "train"], "in the order of the file");
 
     let (status, shown) = house.post("/api/v1/pipeline-runs/retrain-2/cancel", json!({})).await;
-    assert_eq!((status, &shown["pipeline_run"]["cancel_asked"]), (202, &json!(true)));
+    assert_eq!((status, &shown["cancel_asked"]), (202, &json!(true)));
     house.refuses(Request::post("/api/v1/pipeline-runs/retrain-2/resume"), String::new(), 409, "pipeline_run/not_failed").await;
     let (status, shown) = house.post("/api/v1/pipeline-runs/retrain-1/resume", json!({})).await;
-    assert_eq!((status, &shown["pipeline_run"]["state"]), (202, &json!("queued")));
+    assert_eq!((status, &shown["state"]), (202, &json!("queued")));
 
     house.refuses(Request::post("/api/v1/pipelines/nightly/runs"), String::new(), 403, "pipeline/trigger").await;
     let (status, answer) = house.post("/api/v1/pipelines/nightly/runs", json!({"trigger": "command"})).await;
