@@ -37,7 +37,8 @@ struct Mark {
     x1: String,
     x2: String,
     x: String,
-    y: String,
+    /// `None`: there is no figure.
+    y: Option<String>,
     /// The bar.
     bar_y: Option<String>,
     verdict: &'static str,
@@ -134,7 +135,7 @@ impl Scene<'_> {
             x1: place(x1 + 1.0),
             x2: place(x2 - 1.0),
             x: place(f64::midpoint(x1, x2)),
-            y: place(y(value.unwrap_or(0.0))),
+            y: value.map(|value| place(y(value))),
             bar_y: found.and_then(|found| found.threshold).map(|bar| place(y(bar))),
             verdict: window.verdict.map_or("inconclusive", Verdict::word),
             is_whole: window.whole,
@@ -182,7 +183,8 @@ impl Scene<'_> {
         shown.sort_by_key(|window| (window.range.from, window.version));
         let shown = &shown[shown.len().saturating_sub(COLUMNS)..];
         let mut moved: Vec<&FeatureDrift> = Vec::new();
-        for drift in shown.iter().flat_map(|window| &window.drift).filter(|drift| drift.verdict == Verdict::Fail) {
+        let told = shown.iter().filter(|window| window.verdict != Some(Verdict::Inconclusive));
+        for drift in told.flat_map(|window| &window.drift).filter(|drift| drift.verdict == Verdict::Fail) {
             if !moved.iter().any(|known| known.feature == drift.feature) {
                 moved.push(drift);
             }
@@ -190,29 +192,51 @@ impl Scene<'_> {
         if moved.is_empty() {
             return None;
         }
-        let cell = |window: &Window, feature: &str| match window.drift.iter().find(|drift| drift.feature == feature) {
-            Some(drift) => Cell {
-                verdict: drift.verdict.word(),
-                value: maybe(drift.value),
-                title: format!("at most {}, {}", figure(drift.threshold), drift.threshold_what),
-            },
-            None => Cell { verdict: "none", value: maybe(None), title: "not compared".into() },
-        };
         let rows = moved.iter().map(|drift| DriftRow {
             feature: drift.feature.clone(),
             statistic: drift.statistic.clone(),
             cells: shown.iter().map(|window| cell(window, &drift.feature)).collect(),
         });
-        Some(DriftTable { windows: shown.iter().map(|window| (time(window.range.from), window.version.0)).collect(), rows: rows.collect() })
+        let heads = shown.iter().map(|window| Head {
+            from: short(window.range.from),
+            version: window.version.0,
+            title: format!("{}: {}", range(window.range), window.why.as_deref().unwrap_or_default()),
+        });
+        Some(DriftTable { windows: heads.collect(), rows: rows.collect() })
     }
+}
+
+/// What a window says of a feature; one that is no evidence convicts nobody.
+fn cell(window: &Window, feature: &str) -> Cell {
+    let Some(drift) = window.drift.iter().find(|drift| drift.feature == feature) else {
+        return Cell { verdict: "none", value: maybe(None), title: "not compared".into() };
+    };
+    let is_evidence = window.verdict != Some(Verdict::Inconclusive);
+    Cell {
+        verdict: if is_evidence { drift.verdict.word() } else { Verdict::Inconclusive.word() },
+        value: maybe(drift.value),
+        title: format!("at most {}, {}", figure(drift.threshold), drift.threshold_what),
+    }
+}
+
+/// Month and day of a midnight.
+fn short(at: Timestamp) -> String {
+    let text = time(at);
+    if text.len() == "2011-04-12".len() { text[5..].to_owned() } else { text }
 }
 
 /// Drift by feature and window.
 #[derive(Debug, Serialize)]
 pub(crate) struct DriftTable {
-    /// Begin and version.
-    windows: Vec<(String, u64)>,
+    windows: Vec<Head>,
     rows: Vec<DriftRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct Head {
+    from: String,
+    version: u64,
+    title: String,
 }
 
 #[derive(Debug, Serialize)]
