@@ -361,9 +361,9 @@ def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room():
             assert status < 300, answer
             code, out, err = s.cli("feature", "materialize", "now", "--json")
             assert code == 0 and json.loads(out)["rows"]["now"] >= kept + 2, (kept, out, err)
+        finally:
             s.process.kill()
             s.process.wait()
-        finally:
             subprocess.run(["umount", "-l", home], check=True)
 
 

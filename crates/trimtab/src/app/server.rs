@@ -4,6 +4,7 @@ use super::{App, AppConfig, LocalPorts, OnProject};
 use crate::home::{Home, ServerInfo};
 use anyhow::Context;
 use axum::Router;
+use axum::serve::ListenerExt;
 use domain::entity::AppliedProject;
 use ports::Clock;
 use std::future::Future;
@@ -142,6 +143,12 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken) -> anyho
 }
 
 async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
+    // Answers are small and waited for: without this, some wait 40 ms for an acknowledgement that is being delayed.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays with delayed answers");
+        }
+    });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let asked = async move {
         let _ = stopping.wait_for(|stop| *stop).await;
