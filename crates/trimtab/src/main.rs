@@ -1,15 +1,9 @@
 //! `trimtab`: light-weight MLOps that closes the loop, in one binary.
 
-mod app;
-mod cli;
-mod clock;
-mod config;
-mod demo;
-mod home;
-
 use clap::Parser;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use trimtab::cli;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
