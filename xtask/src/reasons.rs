@@ -17,8 +17,12 @@ pub(crate) fn complaints(place: &str, manifest: &str) -> Vec<String> {
 
 /// Whether a `#` outside of quotes is followed by words.
 fn has_comment(line: &str) -> bool {
-    let outside = line.split('"').step_by(2).find_map(|part| part.split_once('#'));
-    outside.is_some_and(|(_, comment)| !comment.trim().is_empty())
+    let mut is_quoted = false;
+    let begin = line.find(|c| {
+        is_quoted ^= c == '"';
+        c == '#' && !is_quoted
+    });
+    begin.is_some_and(|at| !line[at + 1..].trim().is_empty())
 }
 
 #[cfg(test)]
@@ -27,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_dependency_without_a_reason_is_noticed() {
-        let manifest = "[package]\nname = \"x\"\n[dependencies]\na.workspace = true # why\nb.workspace = true\nc = { version = \"#1\" }\n\n# words\n\
+        let manifest = "[package]\nname = \"x\"\n[dependencies]\na.workspace = true # \"why\"\nb.workspace = true\nc = { version = \"#1\" }\n\n# words\n\
                         [dev-dependencies]\nd = \"1\" #\n[features]\ne = []\n";
         let found = complaints("x/Cargo.toml", manifest);
         assert_eq!(found.len(), 3, "{found:?}");
