@@ -33,7 +33,7 @@ test-system: $(VENV)/.stamp
 bench: $(VENV)/.bench
 	cargo build --release -p asof --example asof_bench
 	"$(VENV)/bin/python" bench/asof_peers.py --bench "$(TARGET)/release/examples/asof_bench"
-	cargo run --release -p api-mlflow --example log_batch_bench
+	cargo run --release -p back-sqlite --example log_batch_bench
 
 lint: lint-format lint-clippy lint-tidy lint-deny
 

@@ -47,7 +47,12 @@ pub fn router(api: InferenceApi) -> Router {
 
 type Body = Result<Bytes, BytesRejection>;
 
-async fn invoke_named(State(api): State<InferenceApi>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
+async fn invoke_named(
+    State(api): State<InferenceApi>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Predictions>, ApiError> {
     invoke(&api, ModelName::parse(&model)?, &headers, body).await
 }
 

@@ -55,9 +55,9 @@ pub(crate) fn parse(body: &[u8]) -> Result<Vec<PredictRequest>, Refusal> {
     let rows = records.into_iter().enumerate().map(|(number, record)| {
         let request = of_record(number, record)?;
         match &request.id {
-            Some(id) if !ids.insert(id.clone()) => {
-                Err(Refusal::invalid("serve/prediction_id", format!("`{id}` names two predictions")).at(place(number, ID)).hint("give each row its own id"))
-            }
+            Some(id) if !ids.insert(id.clone()) => Err(Refusal::invalid("serve/prediction_id", format!("`{id}` names two predictions"))
+                .at(place(number, ID))
+                .hint("give each row its own id")),
             _ => Ok(request),
         }
     });
@@ -147,7 +147,9 @@ fn scalar(number: usize, column: &str, value: Value) -> Result<Scalar, Refusal> 
         Value::Number(value) => match (value.as_i64(), value.as_f64()) {
             (Some(value), _) => Scalar::Int(value),
             (None, Some(value)) => Scalar::Float(value),
-            (None, None) => return Err(Refusal::invalid("request/value", format!("{value} is too large a number")).at(place(number, column))),
+            (None, None) => {
+                return Err(Refusal::invalid("request/value", format!("{value} is too large a number")).at(place(number, column)));
+            }
         },
         Value::Array(_) | Value::Object(_) => {
             return Err(Refusal::invalid("request/value", "a list or object where a single value is expected")

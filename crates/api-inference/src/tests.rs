@@ -154,7 +154,8 @@ async fn all_four_shapes_give_the_same_answer() {
 async fn own_columns_are_taken_out_and_features_looked_up() {
     let house = house(&[("looked", 1)]).await;
     let ts = [json!("2011-03-01T01:00:00+01:00"), json!(1_298_937_600_000i64), json!(1_298_937_600_000.0), json!(null)];
-    let rows: Vec<Json> = ts.iter().zip(0..).map(|(ts, n)| json!({"city": "dc", "ts": ts, "prediction_id": format!("mine-{n}"), "temp": 0.5})).collect();
+    let rows: Vec<Json> =
+        ts.iter().zip(0..).map(|(ts, n)| json!({"city": "dc", "ts": ts, "prediction_id": format!("mine-{n}"), "temp": 0.5})).collect();
     let (status, answer) = house.post("/invocations", json!({"instances": rows})).await;
     assert_eq!((status, &answer["predictions"]), (200, &json!([20.0, 20.0, 20.0, 20.0])));
     assert_eq!(answer["prediction_ids"], json!(["mine-0", "mine-1", "mine-2", "mine-3"]));

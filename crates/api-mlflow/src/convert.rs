@@ -2,7 +2,10 @@
 
 use crate::dto;
 use crate::message::{Int, Num, missing, required};
-use domain::entity::{DatasetInput, Experiment, LoggedModel, LoggedModelStatus, Metric, ModelOutput, ModelVersion, Param, RegisteredModel, Run, RunStatus, Tag};
+use domain::entity::{
+    DatasetInput, Experiment, LoggedModel, LoggedModelStatus, Metric, ModelOutput, ModelVersion, Param, RegisteredModel, Run, RunStatus,
+    Tag,
+};
 use domain::{Refusal, RunId, Timestamp, VersionNumber};
 use ports::ViewType;
 
@@ -24,7 +27,8 @@ pub(crate) fn version(text: Option<String>) -> Result<VersionNumber, Refusal> {
 
 pub(crate) fn status(word: &str) -> Result<RunStatus, Refusal> {
     let known = || RunStatus::ALL.map(RunStatus::word).join(", ");
-    RunStatus::of_word(word).ok_or_else(|| Refusal::invalid("run/status", format!("`{word}` is not a status")).hint(format!("use {}", known())))
+    RunStatus::of_word(word)
+        .ok_or_else(|| Refusal::invalid("run/status", format!("`{word}` is not a status")).hint(format!("use {}", known())))
 }
 
 pub(crate) fn view(word: Option<String>) -> Result<ViewType, Refusal> {
@@ -32,7 +36,9 @@ pub(crate) fn view(word: Option<String>) -> Result<ViewType, Refusal> {
         None | Some("" | "ACTIVE_ONLY") => Ok(ViewType::Active),
         Some("DELETED_ONLY") => Ok(ViewType::Deleted),
         Some("ALL") => Ok(ViewType::All),
-        Some(other) => Err(Refusal::invalid("search/view", format!("`{other}` is not a view")).hint("use ACTIVE_ONLY, DELETED_ONLY or ALL")),
+        Some(other) => {
+            Err(Refusal::invalid("search/view", format!("`{other}` is not a view")).hint("use ACTIVE_ONLY, DELETED_ONLY or ALL"))
+        }
     }
 }
 
@@ -41,7 +47,8 @@ pub(crate) fn logged_status(word: &str) -> Result<LoggedModelStatus, Refusal> {
         "LOGGED_MODEL_PENDING" => Ok(LoggedModelStatus::Pending),
         "LOGGED_MODEL_READY" => Ok(LoggedModelStatus::Ready),
         "LOGGED_MODEL_UPLOAD_FAILED" => Ok(LoggedModelStatus::Failed),
-        _ => Err(Refusal::invalid("logged_model/status", format!("`{word}` is not a status")).hint("use LOGGED_MODEL_READY or LOGGED_MODEL_UPLOAD_FAILED")),
+        _ => Err(Refusal::invalid("logged_model/status", format!("`{word}` is not a status"))
+            .hint("use LOGGED_MODEL_READY or LOGGED_MODEL_UPLOAD_FAILED")),
     }
 }
 
@@ -160,7 +167,10 @@ impl From<Run> for dto::Run {
                 model_inputs: read.into_iter().map(|model| dto::ModelRef { model_id: Some(model.model_id), step: None }).collect(),
             },
             outputs: dto::RunOutputs {
-                model_outputs: written.into_iter().map(|model| dto::ModelRef { model_id: Some(model.model_id), step: Some(Int(model.step)) }).collect(),
+                model_outputs: written
+                    .into_iter()
+                    .map(|model| dto::ModelRef { model_id: Some(model.model_id), step: Some(Int(model.step)) })
+                    .collect(),
             },
         }
     }
@@ -212,7 +222,8 @@ impl From<LoggedModel> for dto::LoggedModel {
 
 /// A version with the aliases that point to it.
 pub(crate) fn model_version(version: ModelVersion, model: Option<&RegisteredModel>) -> dto::ModelVersion {
-    let pointing = |model: &RegisteredModel| model.aliases.iter().filter(|(_, to)| **to == version.version).map(|(alias, _)| alias.clone()).collect();
+    let pointing =
+        |model: &RegisteredModel| model.aliases.iter().filter(|(_, to)| **to == version.version).map(|(alias, _)| alias.clone()).collect();
     let aliases = model.map(pointing).unwrap_or_default();
     dto::ModelVersion {
         name: Some(version.model.to_string()),

@@ -54,7 +54,11 @@ impl IntoResponse for ApiError {
             ApiError::NoRoute => (404, "ENDPOINT_NOT_FOUND", "no such route".to_owned()),
             ApiError::Fault(Fault::Full(what)) => {
                 tracing::error!(what, "no space left");
-                (507, "RESOURCE_EXHAUSTED", "the disk of the tracking server is full: nothing was written, send it again when there is room".to_owned())
+                (
+                    507,
+                    "RESOURCE_EXHAUSTED",
+                    "the disk of the tracking server is full: nothing was written, send it again when there is room".to_owned(),
+                )
             }
             ApiError::Fault(fault) => {
                 tracing::error!(%fault, "request failed");
@@ -83,7 +87,9 @@ impl From<CommitError> for ApiError {
         match error {
             CommitError::Refused(refusal) => ApiError::Refused(refusal),
             CommitError::Fault(fault) => ApiError::Fault(fault),
-            CommitError::Conflict(what) => ApiError::Refused(Refusal::conflict("store/changed", format!("{what} was changed meanwhile")).hint("try again")),
+            CommitError::Conflict(what) => {
+                ApiError::Refused(Refusal::conflict("store/changed", format!("{what} was changed meanwhile")).hint("try again"))
+            }
         }
     }
 }

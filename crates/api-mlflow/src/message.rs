@@ -36,7 +36,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Message<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let from_query = from_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let too_large = |_| Refusal::new(Kind::TooLarge, "request/too_large", format!("the body has more than {} MiB", LARGEST >> 20)).hint("send less at once");
+        let too_large = |_| {
+            Refusal::new(Kind::TooLarge, "request/too_large", format!("the body has more than {} MiB", LARGEST >> 20))
+                .hint("send less at once")
+        };
         let bytes = to_bytes(body, LARGEST).await.map_err(too_large)?;
         let value = if parts.method == Method::GET || bytes.is_empty() {
             Value::Object(from_query)
@@ -130,7 +133,9 @@ impl<'de> Deserialize<'de> for Num {
             NumberOrText::Whole(n) => Ok(Num(n as f64)),
             NumberOrText::Number(x) => Ok(Num(x)),
             // Rust reads `NaN`, `Infinity` and `-Infinity` as protobuf writes them.
-            NumberOrText::Text(text) => text.trim().parse().map(Num).map_err(|_| D::Error::custom(format!("expected a number, found `{text}`"))),
+            NumberOrText::Text(text) => {
+                text.trim().parse().map(Num).map_err(|_| D::Error::custom(format!("expected a number, found `{text}`")))
+            }
         }
     }
 }

@@ -58,7 +58,13 @@ impl House {
 #[tokio::test]
 async fn an_unknown_route_is_not_a_missing_thing() {
     let house = House::new().await;
-    for path in ["/api/2.0/mlflow/none", "/api/2.0/mlflow/runs/create", "/api/3.0/mlflow/traces/x", "/ajax-api/2.0/mlflow/none", "/api/2.0/mlflow-artifacts/none"] {
+    for path in [
+        "/api/2.0/mlflow/none",
+        "/api/2.0/mlflow/runs/create",
+        "/api/3.0/mlflow/traces/x",
+        "/ajax-api/2.0/mlflow/none",
+        "/api/2.0/mlflow-artifacts/none",
+    ] {
         let (status, body) = house.get(path).await;
         assert_eq!((status.as_u16(), &body["error_code"]), (404, &json!("ENDPOINT_NOT_FOUND")), "{path}");
     }
@@ -81,14 +87,16 @@ async fn numbers_may_be_text_and_nan_is() {
     let house = House::new().await;
     let run = house.run().await;
     for (value, step) in [(json!("NaN"), json!("1")), (json!("-Infinity"), json!(2)), (json!(3), json!(3.0)), (json!("0.1"), json!(null))] {
-        let (status, body) = house.post("runs/log-metric", json!({"run_id": run, "key": "m", "value": value, "step": step, "timestamp": "7"})).await;
+        let (status, body) =
+            house.post("runs/log-metric", json!({"run_id": run, "key": "m", "value": value, "step": step, "timestamp": "7"})).await;
         assert_eq!(status, StatusCode::OK, "{body}");
     }
     let (_, answer) = house.get(&format!("/api/2.0/mlflow/metrics/get-history?run_id={run}&metric_key=m")).await;
     let values: Vec<&Value> = answer["metrics"].as_array().unwrap().iter().map(|metric| &metric["value"]).collect();
     assert_eq!(values, [&json!(0.1), &json!("NaN"), &json!("-Infinity"), &json!(3.0)]);
     for (value, step) in [(json!("x"), json!(1)), (json!(1), json!(1.5)), (json!([1]), json!(1)), (json!(null), json!(1))] {
-        let (status, _) = house.post("runs/log-metric", json!({"run_id": run, "key": "m", "value": value, "step": step, "timestamp": 7})).await;
+        let (status, _) =
+            house.post("runs/log-metric", json!({"run_id": run, "key": "m", "value": value, "step": step, "timestamp": 7})).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{value} {step}");
     }
 }
@@ -97,7 +105,9 @@ async fn numbers_may_be_text_and_nan_is() {
 async fn the_actor_is_the_user_of_the_request() {
     let house = House::new().await;
     // ada:secret
-    let request = Request::post("/api/2.0/mlflow/experiments/create").header("content-type", "application/json").header("authorization", "Basic YWRhOnNlY3JldA==");
+    let request = Request::post("/api/2.0/mlflow/experiments/create")
+        .header("content-type", "application/json")
+        .header("authorization", "Basic YWRhOnNlY3JldA==");
     house.send(request.body(Body::from(r#"{"name": "x"}"#)).unwrap()).await;
     let last = house.store.events(0, 9).unwrap().pop().unwrap();
     assert_eq!((last.actor, last.event.name()), (Actor::User("ada".into()), "ExperimentCreated"));
@@ -109,7 +119,8 @@ async fn a_protected_champion_cannot_be_moved() {
     house.post("registered-models/create", json!({"name": "demand"})).await;
     let version = json!({"name": "demand", "source": "mlflow-artifacts:/0/x"});
     assert_eq!(house.post("model-versions/create", version).await.1["model_version"]["version"], json!("1"));
-    let spec: domain::spec::Project = serde_json::from_value(json!({"model": {"demand": {"task": "regression", "metric": "mae", "protected": true}}})).unwrap();
+    let spec: domain::spec::Project =
+        serde_json::from_value(json!({"model": {"demand": {"task": "regression", "metric": "mae", "protected": true}}})).unwrap();
     let applied = AppliedProject { hash: spec.hash(), spec, root: String::new(), applied: Timestamp::from_ms(0) };
     house.store.commit(Batch::new(Actor::User("x".into()), Timestamp::from_ms(0)).put(&applied)).await.unwrap();
     let (status, body) = house.post("registered-models/alias", json!({"name": "demand", "alias": "champion", "version": "1"})).await;
@@ -127,13 +138,17 @@ async fn artifacts_stream_both_ways() {
     let (status, body) = house.send(Request::put(path).body(Body::from_stream(pieces)).unwrap()).await;
     assert_eq!((status, body), (StatusCode::OK, Value::Null));
     let response = house.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
-    assert_eq!((&response.headers()["content-length"], &response.headers()["content-disposition"]), (&"3000".parse().unwrap(), &"attachment".parse().unwrap()));
+    assert_eq!(
+        (&response.headers()["content-length"], &response.headers()["content-disposition"]),
+        (&"3000".parse().unwrap(), &"attachment".parse().unwrap())
+    );
     assert_eq!(to_bytes(response.into_body(), 9999).await.unwrap().len(), 3000);
     let (_, list) = house.get("/api/2.0/mlflow-artifacts/artifacts?path=0/r/artifacts").await;
     assert_eq!(list, json!({"files": [{"path": "größe a.html", "is_dir": false, "file_size": 3000}]}));
 
     let broken = futures::stream::iter([Ok(vec![1]), Err(std::io::Error::other("gone"))]).boxed();
-    let (status, _) = house.send(Request::put("/api/2.0/mlflow-artifacts/artifacts/0/broken").body(Body::from_stream(broken)).unwrap()).await;
+    let (status, _) =
+        house.send(Request::put("/api/2.0/mlflow-artifacts/artifacts/0/broken").body(Body::from_stream(broken)).unwrap()).await;
     assert!(status.is_server_error());
     assert_eq!(house.artifacts.get_bytes("0/broken").await.unwrap(), None, "nothing half-written");
 }

@@ -49,7 +49,8 @@ impl IntoResponse for ApiError {
         match self {
             ApiError::Refused(refusal) => {
                 let retry = matches!(refusal.kind, Kind::Busy | Kind::Unavailable);
-                let mut response = problem(refusal.kind.http_status(), title(refusal.kind), refusal.what, refusal.code, refusal.hint, refusal.place);
+                let mut response =
+                    problem(refusal.kind.http_status(), title(refusal.kind), refusal.what, refusal.code, refusal.hint, refusal.place);
                 if retry {
                     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 }
@@ -58,7 +59,14 @@ impl IntoResponse for ApiError {
             ApiError::Fault(Fault::Full(what)) => {
                 tracing::error!(what, "no space left");
                 let hint = Some("free disk space and send it again".to_owned());
-                problem(507, "the disk is full", "the disk of the server is full: nothing was written".into(), "server/full".into(), hint, None)
+                problem(
+                    507,
+                    "the disk is full",
+                    "the disk of the server is full: nothing was written".into(),
+                    "server/full".into(),
+                    hint,
+                    None,
+                )
             }
             ApiError::Fault(fault) => {
                 tracing::error!(%fault, "request failed");
@@ -108,7 +116,9 @@ impl From<CommitError> for ApiError {
         match error {
             CommitError::Refused(refusal) => ApiError::Refused(refusal),
             CommitError::Fault(fault) => ApiError::Fault(fault),
-            CommitError::Conflict(what) => ApiError::Refused(Refusal::conflict("store/changed", format!("{what} was changed meanwhile")).hint("try again")),
+            CommitError::Conflict(what) => {
+                ApiError::Refused(Refusal::conflict("store/changed", format!("{what} was changed meanwhile")).hint("try again"))
+            }
         }
     }
 }

@@ -53,7 +53,12 @@ pub trait FeaturesApi: Send + Sync {
     async fn push(&self, source: &str, rows: Vec<IndexMap<String, Scalar>>) -> Result<PushReport, FeatureError>;
     /// The columns of the views, in order, one row an entity. `at`: without it, now. An entity's columns that are no join
     /// key are the request's own, for on-demand features.
-    async fn online(&self, views: &[String], entities: Vec<IndexMap<String, Scalar>>, at: Option<Timestamp>) -> Result<OnlineAnswer, FeatureError>;
+    async fn online(
+        &self,
+        views: &[String],
+        entities: Vec<IndexMap<String, Scalar>>,
+        at: Option<Timestamp>,
+    ) -> Result<OnlineAnswer, FeatureError>;
     /// Brings the online values of views up to their tables; gives the rows written of each.
     async fn materialize(&self, views: &[String]) -> Result<IndexMap<String, u64>, FeatureError>;
     /// What applying the file would change. Changes nothing.

@@ -73,7 +73,10 @@ impl Api {
     }
 
     /// Does what takes long where it holds up nobody.
-    async fn apart<T: Send + 'static, E: Send + 'static>(&self, work: impl FnOnce(Api) -> Result<T, E> + Send + 'static) -> Result<T, ApiError>
+    async fn apart<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce(Api) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ApiError>
     where
         ApiError: From<E>,
     {

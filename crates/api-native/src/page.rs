@@ -38,7 +38,9 @@ impl PageQuery {
         let limit = limit(self.limit)?;
         if let Some(after) = &self.after {
             let place = all.iter().position(|item| item.key() == *after);
-            let place = place.ok_or_else(|| Refusal::invalid("page/after", format!("`{after}` is not in this list")).hint("begin again without `after`"))?;
+            let place = place.ok_or_else(|| {
+                Refusal::invalid("page/after", format!("`{after}` is not in this list")).hint("begin again without `after`")
+            })?;
             all.drain(..=place);
         }
         let more = all.len() > limit;

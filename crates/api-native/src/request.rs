@@ -116,6 +116,8 @@ pub(crate) fn instant(value: &Value, place: impl FnOnce() -> String) -> Result<T
     };
     let time = time.filter(|time| (Timestamp::MIN..=Timestamp::MAX).contains(time));
     time.ok_or_else(|| {
-        Refusal::invalid("request/time", format!("{value} is not a time")).at(place()).hint("write it as 2011-03-01T00:00:00Z, or in milliseconds since 1970")
+        Refusal::invalid("request/time", format!("{value} is not a time"))
+            .at(place())
+            .hint("write it as 2011-03-01T00:00:00Z, or in milliseconds since 1970")
     })
 }

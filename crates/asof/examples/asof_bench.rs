@@ -39,26 +39,15 @@ fn main() -> Outcome<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let start = Instant::now();
     match arguments.as_slice() {
-        ["generate", dir, labels, rows, views] => generate(
-            Path::new(dir),
-            labels.parse()?,
-            rows.parse()?,
-            views.parse()?,
-        )?,
+        ["generate", dir, labels, rows, views] => generate(Path::new(dir), labels.parse()?, rows.parse()?, views.parse()?)?,
         ["read", dir] => read(Path::new(dir))?,
         ["join", dir, out] => join(Path::new(dir), Path::new(out))?,
         _ => {
-            return Err(
-                "usage: asof_bench generate DIR LABELS ROWS VIEWS | read DIR | join DIR OUT".into(),
-            );
+            return Err("usage: asof_bench generate DIR LABELS ROWS VIEWS | read DIR | join DIR OUT".into());
         }
     }
     let wall_s = start.elapsed().as_secs_f64();
-    println!(
-        "{}: {:.2} CPU s, {wall_s:.2} wall s",
-        arguments[0],
-        cpu_seconds()?
-    );
+    println!("{}: {:.2} CPU s, {wall_s:.2} wall s", arguments[0], cpu_seconds()?);
     Ok(())
 }
 
@@ -69,11 +58,7 @@ fn generate(dir: &Path, n_labels: usize, n_rows: usize, n_views: usize) -> Outco
     write(&dir.join("labels.parquet"), n_labels, |from, n| {
         let ids: Int64Array = (from as i64..(from + n) as i64).collect();
         let [key, ts] = key_and_time(&mut rng, n, n_keys);
-        RecordBatch::try_from_iter([
-            ("row_id", Arc::new(ids) as ArrayRef),
-            ("key", key),
-            ("ts", ts),
-        ])
+        RecordBatch::try_from_iter([("row_id", Arc::new(ids) as ArrayRef), ("key", key), ("ts", ts)])
     })?;
     for view in 0..n_views {
         write(&dir.join(format!("view_{view}.parquet")), n_rows, |_, n| {
@@ -91,25 +76,12 @@ fn generate(dir: &Path, n_labels: usize, n_rows: usize, n_views: usize) -> Outco
 
 fn key_and_time(rng: &mut ChaCha8Rng, n: usize, n_keys: i64) -> [ArrayRef; 2] {
     let key: Int64Array = (0..n).map(|_| Some(rng.random_range(0..n_keys))).collect();
-    let time: Vec<i64> = (0..n)
-        .map(|_| 20_000 * DAY_US + rng.random_range(0..90 * DAY_US))
-        .collect();
-    [
-        Arc::new(key),
-        Arc::new(TimestampMicrosecondArray::from(time).with_timezone("UTC")),
-    ]
+    let time: Vec<i64> = (0..n).map(|_| 20_000 * DAY_US + rng.random_range(0..90 * DAY_US)).collect();
+    [Arc::new(key), Arc::new(TimestampMicrosecondArray::from(time).with_timezone("UTC"))]
 }
 
-fn write(
-    path: &Path,
-    n_rows: usize,
-    mut batch: impl FnMut(usize, usize) -> Result<RecordBatch, arrow::error::ArrowError>,
-) -> Outcome<()> {
-    let mut writer = ArrowWriter::try_new(
-        File::create(path)?,
-        batch(0, 0)?.schema(),
-        Some(zstd()?.build()),
-    )?;
+fn write(path: &Path, n_rows: usize, mut batch: impl FnMut(usize, usize) -> Result<RecordBatch, arrow::error::ArrowError>) -> Outcome<()> {
+    let mut writer = ArrowWriter::try_new(File::create(path)?, batch(0, 0)?.schema(), Some(zstd()?.build()))?;
     for from in (0..n_rows).step_by(BATCH_ROWS) {
         writer.write(&batch(from, BATCH_ROWS.min(n_rows - from))?)?;
     }
@@ -118,9 +90,7 @@ fn write(
 }
 
 fn zstd() -> Outcome<WriterPropertiesBuilder> {
-    Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(GROUP_ROWS)))
+    Ok(WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?)).set_max_row_group_row_count(Some(GROUP_ROWS)))
 }
 
 fn read(dir: &Path) -> Outcome<()> {
@@ -153,10 +123,7 @@ fn join(dir: &Path, out: &Path) -> Outcome<()> {
             created_cutoff: false,
         };
         let state = AsofState::new(Arc::clone(&index), view, metadata(path)?.schema().clone())?;
-        scan(
-            path,
-            |first_row, batch| Ok(state.push_at(first_row, batch)?),
-        )?;
+        scan(path, |first_row, batch| Ok(state.push_at(first_row, batch)?))?;
         fields.extend(state.fields().iter().cloned().map(Arc::new));
         columns.extend(state.finish()?);
     }
@@ -167,9 +134,7 @@ fn join(dir: &Path, out: &Path) -> Outcome<()> {
     let mut writer = ArrowWriter::try_new(File::create(out)?, schema.clone(), Some(properties))?;
     let mut from = 0;
     for batch in labels {
-        let features = columns
-            .iter()
-            .map(|column| column.slice(from, batch.num_rows()));
+        let features = columns.iter().map(|column| column.slice(from, batch.num_rows()));
         let joined = batch.columns().iter().cloned().chain(features).collect();
         writer.write(&RecordBatch::try_new(schema.clone(), joined)?)?;
         from += batch.num_rows();
@@ -186,17 +151,11 @@ fn labels(dir: &Path) -> Outcome<(SchemaRef, Vec<RecordBatch>)> {
 }
 
 fn views(dir: &Path) -> Vec<PathBuf> {
-    (0..)
-        .map(|view| dir.join(format!("view_{view}.parquet")))
-        .take_while(|path| path.exists())
-        .collect()
+    (0..).map(|view| dir.join(format!("view_{view}.parquet"))).take_while(|path| path.exists()).collect()
 }
 
 fn metadata(path: &Path) -> Outcome<ArrowReaderMetadata> {
-    Ok(ArrowReaderMetadata::load(
-        &File::open(path)?,
-        Default::default(),
-    )?)
+    Ok(ArrowReaderMetadata::load(&File::open(path)?, Default::default())?)
 }
 
 /// Hands every batch of the file, with the number of its first row, to `take`; row groups go to the threads as they are free.
@@ -211,15 +170,8 @@ fn scan(path: &Path, take: impl Fn(u64, &RecordBatch) -> Outcome<()> + Sync) -> 
                 return Ok(());
             }
             let mut first_row: u64 = groups[..group].iter().map(|g| g.num_rows() as u64).sum();
-            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-                File::open(path)?,
-                metadata.clone(),
-            );
-            for batch in reader
-                .with_row_groups(vec![group])
-                .with_batch_size(BATCH_ROWS)
-                .build()?
-            {
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(path)?, metadata.clone());
+            for batch in reader.with_row_groups(vec![group]).with_batch_size(BATCH_ROWS).build()? {
                 let batch = batch?;
                 take(first_row, &batch)?;
                 first_row += batch.num_rows() as u64;
@@ -228,23 +180,14 @@ fn scan(path: &Path, take: impl Fn(u64, &RecordBatch) -> Outcome<()> + Sync) -> 
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
     })
 }
 
 /// User and system time of this process, from `/proc/self/stat` (Linux, 100 ticks a second).
 fn cpu_seconds() -> Outcome<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields = stat
-        .rsplit_once(')')
-        .ok_or("no command in /proc/self/stat")?
-        .1;
-    let ticks = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<f64>);
+    let fields = stat.rsplit_once(')').ok_or("no command in /proc/self/stat")?.1;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
     Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
 }

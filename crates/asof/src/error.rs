@@ -21,9 +21,7 @@ pub enum AsofError {
         found: DataType,
     },
     /// An instant that does not fit 64 bits of nanoseconds; cutting it would invent an order.
-    #[error(
-        "column `{column}` holds {value} {unit}, nanosecond times reach from 1677-09-21 to 2262-04-11"
-    )]
+    #[error("column `{column}` holds {value} {unit}, nanosecond times reach from 1677-09-21 to 2262-04-11")]
     TimeRange {
         /// The time column.
         column: String,
@@ -33,9 +31,7 @@ pub enum AsofError {
         unit: &'static str,
     },
     /// A key of the feature rows cannot equal a key of the labels, whatever the values are.
-    #[error(
-        "key `{column}` is {found}, but `{label_column}` of the labels is {expected}: cast one of them"
-    )]
+    #[error("key `{column}` is {found}, but `{label_column}` of the labels is {expected}: cast one of them")]
     KeyType {
         /// The key column of the feature rows.
         column: String,

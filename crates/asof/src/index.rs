@@ -30,20 +30,13 @@ impl LabelIndex {
     /// # Errors
     /// A missing column, a time column of another type or out of the range of nanoseconds, batches whose key types differ,
     /// no batch at all, or 2^32 labels.
-    pub fn build(
-        labels: &[RecordBatch],
-        time_column: &str,
-        key_columns: &[String],
-    ) -> Result<Self, AsofError> {
+    pub fn build(labels: &[RecordBatch], time_column: &str, key_columns: &[String]) -> Result<Self, AsofError> {
         let n_labels: usize = labels.iter().map(RecordBatch::num_rows).sum();
         if n_labels >= NONE as usize {
             return Err(AsofError::TooManyLabels { found: n_labels });
         }
         let first = labels.first().ok_or(AsofError::NoLabels)?;
-        let types: Vec<DataType> = key_arrays(first, key_columns)?
-            .iter()
-            .map(|key| key.data_type().clone())
-            .collect();
+        let types: Vec<DataType> = key_arrays(first, key_columns)?.iter().map(|key| key.data_type().clone()).collect();
         let mut keys = KeyTable::new(key_columns, &types)?;
         let mut rows = Vec::with_capacity(n_labels);
         for batch in labels {
@@ -53,12 +46,7 @@ impl LabelIndex {
             }
             let numbers = keys.number(&arrays, batch.num_rows())?;
             let times = instants(time_column, column(batch, time_column)?)?;
-            rows.extend(
-                numbers
-                    .into_iter()
-                    .enumerate()
-                    .map(|(row, key)| at_time(key, &times, row)),
-            );
+            rows.extend(numbers.into_iter().enumerate().map(|(row, key)| at_time(key, &times, row)));
         }
         Ok(Self::from_rows(keys, &rows))
     }
@@ -108,12 +96,7 @@ impl LabelIndex {
             starts.push(times.len() as u32);
             from = to;
         }
-        Self {
-            keys,
-            times,
-            starts,
-            bucket_of,
-        }
+        Self { keys, times, starts, bucket_of }
     }
 }
 
@@ -137,16 +120,9 @@ fn by_key(rows: &[(u32, i64)], n_keys: usize) -> (Vec<(i64, u32)>, Vec<usize>) {
 
 /// A label without a time is a label without a key: both match nothing.
 fn at_time(key: u32, times: &Int64Array, row: usize) -> (u32, i64) {
-    if times.is_null(row) {
-        (NONE, 0)
-    } else {
-        (key, times.value(row))
-    }
+    if times.is_null(row) { (NONE, 0) } else { (key, times.value(row)) }
 }
 
 fn key_arrays(batch: &RecordBatch, names: &[String]) -> Result<Vec<ArrayRef>, AsofError> {
-    names
-        .iter()
-        .map(|name| column(batch, name).cloned())
-        .collect()
+    names.iter().map(|name| column(batch, name).cloned()).collect()
 }

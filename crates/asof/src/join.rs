@@ -37,24 +37,15 @@ impl ViewJoin {
 ///
 /// # Errors
 /// Those of [`LabelIndex::build`], [`AsofState::new`] and [`AsofState::push`], and two columns of one name.
-pub fn join(
-    labels: &RecordBatch,
-    time_column: &str,
-    views: &[(ViewJoin, Vec<RecordBatch>)],
-) -> Result<RecordBatch, AsofError> {
+pub fn join(labels: &RecordBatch, time_column: &str, views: &[(ViewJoin, Vec<RecordBatch>)]) -> Result<RecordBatch, AsofError> {
     let mut fields: Vec<Arc<Field>> = labels.schema().fields().to_vec();
     let mut columns = labels.columns().to_vec();
     let mut indices: Vec<(Vec<String>, Arc<LabelIndex>)> = Vec::new();
     for (view, batches) in views {
         let Some(first) = batches.first() else {
-            let null =
-                |(_, name): &(String, String)| Arc::new(Field::new(name, DataType::Null, true));
+            let null = |(_, name): &(String, String)| Arc::new(Field::new(name, DataType::Null, true));
             fields.extend(view.features.iter().map(null));
-            columns.extend(
-                view.features
-                    .iter()
-                    .map(|_| new_null_array(&DataType::Null, labels.num_rows())),
-            );
+            columns.extend(view.features.iter().map(|_| new_null_array(&DataType::Null, labels.num_rows())));
             continue;
         };
         let mut keys = view.label_keys();
@@ -62,11 +53,7 @@ pub fn join(
         let index = match indices.iter().find(|(built_on, _)| *built_on == keys) {
             Some((_, index)) => Arc::clone(index),
             None => {
-                let index = Arc::new(LabelIndex::build(
-                    std::slice::from_ref(labels),
-                    time_column,
-                    &keys,
-                )?);
+                let index = Arc::new(LabelIndex::build(std::slice::from_ref(labels), time_column, &keys)?);
                 indices.push((keys, Arc::clone(&index)));
                 index
             }
@@ -81,19 +68,13 @@ pub fn join(
     distinct(&fields)?;
     let schema = Schema::new_with_metadata(fields, labels.schema_ref().metadata().clone());
     let options = RecordBatchOptions::new().with_row_count(Some(labels.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        Arc::new(schema),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)?)
 }
 
 fn distinct(fields: &[Arc<Field>]) -> Result<(), AsofError> {
     let mut names = HashSet::new();
     match fields.iter().find(|field| !names.insert(field.name())) {
-        Some(field) => Err(AsofError::NameTaken {
-            column: field.name().clone(),
-        }),
+        Some(field) => Err(AsofError::NameTaken { column: field.name().clone() }),
         None => Ok(()),
     }
 }

@@ -47,13 +47,7 @@ impl KeyTable {
             [DataType::Int64 | DataType::UInt64] => None,
             _ => Some(RowKeys::new(&types)?),
         };
-        Ok(Self {
-            columns: columns.to_vec(),
-            types,
-            rows,
-            table: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        })
+        Ok(Self { columns: columns.to_vec(), types, rows, table: HashTable::new(), hasher: DefaultHashBuilder::default() })
     }
 
     /// The labels' key columns.
@@ -82,11 +76,7 @@ impl KeyTable {
     }
 
     /// The number of each row's key, new ones numbered on; `NONE` where a part of it is null.
-    pub(crate) fn number(
-        &mut self,
-        keys: &[ArrayRef],
-        n_rows: usize,
-    ) -> Result<Vec<u32>, AsofError> {
+    pub(crate) fn number(&mut self, keys: &[ArrayRef], n_rows: usize) -> Result<Vec<u32>, AsofError> {
         let Words { words, rows, nulls } = self.words(keys, n_rows)?;
         let mut numbers = Vec::with_capacity(n_rows);
         for (row, &word) in words.iter().enumerate() {
@@ -102,8 +92,7 @@ impl KeyTable {
             }
             let number = self.table.len() as u32;
             let hasher = &self.hasher;
-            self.table
-                .insert_unique(hash, (word, number), |(word, _)| hasher.hash_one(word));
+            self.table.insert_unique(hash, (word, number), |(word, _)| hasher.hash_one(word));
             if let (Some(ours), Some(rows)) = (&mut self.rows, &rows) {
                 ours.seen.push(rows.row(row));
             }
@@ -119,9 +108,7 @@ impl KeyTable {
             let hash = self.hasher.hash_one(word);
             match &rows {
                 None => self.table.find(hash, |entry| entry.0 == word),
-                rows => self
-                    .table
-                    .find(hash, |entry| self.is_same(entry, word, rows.as_ref(), row)),
+                rows => self.table.find(hash, |entry| self.is_same(entry, word, rows.as_ref(), row)),
             }
         };
         let number = |(row, &word)| match &nulls {
@@ -141,22 +128,13 @@ impl KeyTable {
 
     /// Values that the labels' type cannot hold become null here, and so match nothing.
     fn words(&self, keys: &[ArrayRef], n_rows: usize) -> Result<Words, AsofError> {
-        let keys = keys
-            .iter()
-            .zip(&self.types)
-            .map(|(key, to)| cast(key, to))
-            .collect::<Result<Vec<_>, _>>()?;
-        let nulls = keys.iter().fold(None, |nulls, key| {
-            NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref())
-        });
+        let keys = keys.iter().zip(&self.types).map(|(key, to)| cast(key, to)).collect::<Result<Vec<_>, _>>()?;
+        let nulls = keys.iter().fold(None, |nulls, key| NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref()));
         let (words, rows) = match &self.rows {
             None => (integers(&keys[0]), None),
             Some(ours) => {
                 let rows = ours.convert(keys, n_rows)?;
-                let words = rows
-                    .iter()
-                    .map(|row| self.hasher.hash_one(row.data()))
-                    .collect();
+                let words = rows.iter().map(|row| self.hasher.hash_one(row.data())).collect();
                 (words, Some(rows))
             }
         };

@@ -47,26 +47,10 @@ impl AsofState {
     /// # Errors
     /// A missing column, a time or key column of a type that cannot match, other keys than the index was built on, or a
     /// created cut-off without a created column.
-    pub fn new(
-        index: Arc<LabelIndex>,
-        view: ViewJoin,
-        feature_schema: SchemaRef,
-    ) -> Result<Self, AsofError> {
+    pub fn new(index: Arc<LabelIndex>, view: ViewJoin, feature_schema: SchemaRef) -> Result<Self, AsofError> {
         let columns = Columns::resolve(&index, &view, feature_schema)?;
-        let field = |(at, (_, name)): (&usize, &(String, String))| {
-            columns
-                .schema
-                .field(*at)
-                .clone()
-                .with_name(name)
-                .with_nullable(true)
-        };
-        let fields = columns
-            .features
-            .iter()
-            .zip(&view.features)
-            .map(field)
-            .collect();
+        let field = |(at, (_, name)): (&usize, &(String, String))| columns.schema.field(*at).clone().with_name(name).with_nullable(true);
+        let fields = columns.features.iter().zip(&view.features).map(field).collect();
         let n_buckets = index.times.len();
         let size = n_buckets.div_ceil(STRIPES).next_power_of_two();
         let shift = size.trailing_zeros();
@@ -108,9 +92,7 @@ impl AsofState {
     /// A column that is missing or of another type than the schema said, or an instant out of range. The join cannot be
     /// continued after an error.
     pub fn push(&self, batch: &RecordBatch) -> Result<(), AsofError> {
-        let first_row = self
-            .next_row
-            .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        let first_row = self.next_row.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         self.push_at(first_row, batch)
     }
 
@@ -128,11 +110,7 @@ impl AsofState {
         let mut from = 0;
         for (stripe, to) in self.stripes.iter().zip(ends) {
             candidates.clear();
-            candidates.extend(
-                asks[from..to]
-                    .iter()
-                    .filter_map(|ask| self.candidate(ask, &instants)),
-            );
+            candidates.extend(asks[from..to].iter().filter_map(|ask| self.candidate(ask, &instants)));
             if !candidates.is_empty() {
                 let mut stripe = stripe.lock().expect("no push has panicked");
                 stripe.offer(&candidates, first_row, &features)?;
@@ -148,18 +126,8 @@ impl AsofState {
     /// # Errors
     /// Arrow's, where a column of strings passes 2 GiB.
     pub fn finish(self) -> Result<Vec<ArrayRef>, AsofError> {
-        let Self {
-            index,
-            ttl_ns,
-            columns,
-            stripes,
-            shift,
-            ..
-        } = self;
-        let stripes: Vec<Stripe> = stripes
-            .into_iter()
-            .map(|stripe| stripe.into_inner().expect("no push has panicked"))
-            .collect();
+        let Self { index, ttl_ns, columns, stripes, shift, .. } = self;
+        let stripes: Vec<Stripe> = stripes.into_iter().map(|stripe| stripe.into_inner().expect("no push has panicked")).collect();
         let winners = winners(&index, ttl_ns, &stripes, shift);
         let winner = |&bucket: &u32| match bucket {
             NONE => NOBODY,
@@ -167,10 +135,7 @@ impl AsofState {
         };
         let places: Vec<(usize, usize)> = index.bucket_of.iter().map(winner).collect();
         drop(winners);
-        let chunks: Vec<Vec<ArrayRef>> = stripes
-            .into_iter()
-            .flat_map(|stripe| stripe.chunks)
-            .collect();
+        let chunks: Vec<Vec<ArrayRef>> = stripes.into_iter().flat_map(|stripe| stripe.chunks).collect();
         let gather = |(feature, at): (usize, &usize)| {
             let nobody = new_null_array(columns.schema.field(*at).data_type(), 1);
             let mut arrays: Vec<&dyn Array> = vec![nobody.as_ref()];
@@ -181,21 +146,13 @@ impl AsofState {
     }
 
     /// The rows of a batch whose key some label has, stripe after stripe, and where each stripe's end: one lock a stripe a batch.
-    fn asks(
-        &self,
-        batch: &RecordBatch,
-        known_at: &Int64Array,
-    ) -> Result<(Vec<Ask>, Vec<usize>), AsofError> {
+    fn asks(&self, batch: &RecordBatch, known_at: &Int64Array) -> Result<(Vec<Ask>, Vec<usize>), AsofError> {
         let keys = Columns::pick(&self.columns.keys, batch);
         let keys = self.index.keys.find(&keys, batch.num_rows())?;
         let mut asks = Vec::with_capacity(keys.len());
         for (row, &key) in keys.iter().enumerate() {
             if key != NONE && known_at.is_valid(row) && !self.index.range(key).is_empty() {
-                asks.push(Ask {
-                    key,
-                    row: row as u32,
-                    known_at: known_at.value(row),
-                });
+                asks.push(Ask { key, row: row as u32, known_at: known_at.value(row) });
             }
         }
         let stripe = |ask: &Ask| self.index.range(ask.key).start >> self.shift;
@@ -203,28 +160,16 @@ impl AsofState {
     }
 
     /// The row with its bucket, if any label may want it.
-    fn candidate(
-        &self,
-        &Ask { key, row, known_at }: &Ask,
-        instants: &Instants,
-    ) -> Option<Candidate> {
+    fn candidate(&self, &Ask { key, row, known_at }: &Ask, instants: &Instants) -> Option<Candidate> {
         let bucket = self.index.bucket(key, known_at)?;
         let time = instants.times.value(row as usize);
         // The first label that could use the row is the one that it is freshest for.
         if is_expired(time, self.index.times[bucket as usize], self.ttl_ns) {
             return None;
         }
-        let created = instants
-            .created
-            .as_ref()
-            .filter(|created| created.is_valid(row as usize));
+        let created = instants.created.as_ref().filter(|created| created.is_valid(row as usize));
         let created = created.map_or(i64::MIN, |created| created.value(row as usize));
-        Some(Candidate {
-            time,
-            created,
-            bucket,
-            row,
-        })
+        Some(Candidate { time, created, bucket, row })
     }
 }
 
@@ -245,11 +190,7 @@ struct Instants {
 }
 
 /// The items group after group (a stable counting sort), and where each group ends.
-fn grouped<T: Copy + Default>(
-    items: &[T],
-    n_groups: usize,
-    group: impl Fn(&T) -> usize,
-) -> (Vec<T>, Vec<usize>) {
+fn grouped<T: Copy + Default>(items: &[T], n_groups: usize, group: impl Fn(&T) -> usize) -> (Vec<T>, Vec<usize>) {
     let mut next = vec![0; n_groups + 1];
     for item in items {
         next[group(item) + 1] += 1;
@@ -286,12 +227,7 @@ fn winners(index: &LabelIndex, ttl_ns: Option<i64>, stripes: &[Stripe], shift: u
             // `None` is less than any candidate. The winner is the latest one: where it has expired, all have.
             winner = winner.max(stripes[stripe].best(bucket as u32));
             let is_fresh = |best: &&Best| !is_expired(best.rank.0, index.times[bucket], ttl_ns);
-            let place = |best: &Best| {
-                (
-                    first_chunks[stripe] + best.chunk as usize,
-                    best.row as usize,
-                )
-            };
+            let place = |best: &Best| (first_chunks[stripe] + best.chunk as usize, best.row as usize);
             winners.push(winner.filter(is_fresh).map_or(NOBODY, place));
         }
     }
@@ -316,35 +252,18 @@ impl Columns {
             None if view.created_cutoff => return Err(AsofError::CutoffWithoutCreated),
             None => None,
         };
-        let features = view
-            .features
-            .iter()
-            .map(|(column, _)| position(&schema, column));
+        let features = view.features.iter().map(|(column, _)| position(&schema, column));
         let features = features.collect::<Result<_, _>>()?;
         let keys = key_positions(index, view, &schema)?;
-        Ok(Self {
-            schema,
-            keys,
-            time,
-            created,
-            features,
-        })
+        Ok(Self { schema, keys, time, created, features })
     }
 
     /// Every column that is read has the type that was promised.
     fn check(&self, batch: &RecordBatch) -> Result<(), AsofError> {
-        let read = self
-            .keys
-            .iter()
-            .chain(&self.features)
-            .chain([&self.time])
-            .chain(&self.created);
+        let read = self.keys.iter().chain(&self.features).chain([&self.time]).chain(&self.created);
         for &at in read {
             let expected = self.schema.field(at);
-            let found = batch
-                .columns()
-                .get(at)
-                .map_or(&DataType::Null, |array| array.data_type());
+            let found = batch.columns().get(at).map_or(&DataType::Null, |array| array.data_type());
             if found != expected.data_type() {
                 return Err(AsofError::TypeChanged {
                     column: expected.name().clone(),
@@ -364,11 +283,7 @@ impl Columns {
             Some(created) if created_cutoff => binary(&times, created, i64::max)?,
             _ => times.clone(),
         };
-        Ok(Instants {
-            times,
-            created,
-            known_at,
-        })
+        Ok(Instants { times, created, known_at })
     }
 
     fn pick(columns: &[usize], batch: &RecordBatch) -> Vec<ArrayRef> {
@@ -377,16 +292,9 @@ impl Columns {
 }
 
 /// The view's key columns in the order of the index's.
-fn key_positions(
-    index: &LabelIndex,
-    view: &ViewJoin,
-    schema: &SchemaRef,
-) -> Result<Vec<usize>, AsofError> {
+fn key_positions(index: &LabelIndex, view: &ViewJoin, schema: &SchemaRef) -> Result<Vec<usize>, AsofError> {
     let wanted = index.keys.columns();
-    let other = || AsofError::OtherKeys {
-        view: names(&view.label_keys()),
-        index: names(wanted),
-    };
+    let other = || AsofError::OtherKeys { view: names(&view.label_keys()), index: names(wanted) };
     if view.keys.len() != wanted.len() {
         return Err(other());
     }
@@ -395,9 +303,7 @@ fn key_positions(
         let pair = view.keys.iter().find(|(_, label)| label == label_column);
         let (column, _) = pair.ok_or_else(other)?;
         let at = position(schema, column)?;
-        index
-            .keys
-            .check(number, column, schema.field(at).data_type())?;
+        index.keys.check(number, column, schema.field(at).data_type())?;
         positions.push(at);
     }
     Ok(positions)

@@ -54,18 +54,8 @@ pub(crate) struct Stripe {
 impl Stripe {
     /// For the buckets `first..end`.
     pub(crate) fn new(first: u32, end: u32) -> Self {
-        let empty = Best {
-            rank: EMPTY,
-            chunk: 0,
-            row: 0,
-        };
-        Self {
-            first_bucket: first,
-            best: vec![empty; (end - first) as usize],
-            chunks: Vec::new(),
-            n_kept: 0,
-            n_live: 0,
-        }
+        let empty = Best { rank: EMPTY, chunk: 0, row: 0 };
+        Self { first_bucket: first, best: vec![empty; (end - first) as usize], chunks: Vec::new(), n_kept: 0, n_live: 0 }
     }
 
     /// The best candidate of a bucket.
@@ -75,12 +65,7 @@ impl Stripe {
     }
 
     /// Takes in the candidates that win for now. The batch's rows are numbered from `first_row`.
-    pub(crate) fn offer(
-        &mut self,
-        candidates: &[Candidate],
-        first_row: u64,
-        features: &[ArrayRef],
-    ) -> Result<(), ArrowError> {
+    pub(crate) fn offer(&mut self, candidates: &[Candidate], first_row: u64, features: &[ArrayRef]) -> Result<(), ArrowError> {
         let number = |candidate: &Candidate| first_row + u64::from(candidate.row);
         let chunk = self.chunks.len() as u32;
         let mut n_won = 0;
@@ -89,11 +74,7 @@ impl Stripe {
             let rank = (candidate.time, candidate.created, number(candidate));
             if rank > best.rank {
                 self.n_live += usize::from(best.is_empty());
-                *best = Best {
-                    rank,
-                    chunk,
-                    row: 0,
-                };
+                *best = Best { rank, chunk, row: 0 };
                 n_won += 1;
             }
         }
@@ -127,8 +108,7 @@ impl Stripe {
         let n_features = self.chunks[0].len();
         let moved = (0..n_features)
             .map(|feature| {
-                let arrays: Vec<&dyn Array> =
-                    self.chunks.iter().map(|c| c[feature].as_ref()).collect();
+                let arrays: Vec<&dyn Array> = self.chunks.iter().map(|c| c[feature].as_ref()).collect();
                 interleave(&arrays, &places).map(own)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -140,10 +120,7 @@ impl Stripe {
 
 fn pick(features: &[ArrayRef], rows: Vec<u32>) -> Result<Vec<ArrayRef>, ArrowError> {
     let rows = UInt32Array::from(rows);
-    features
-        .iter()
-        .map(|array| take(array, &rows, None).map(own))
-        .collect()
+    features.iter().map(|array| take(array, &rows, None).map(own)).collect()
 }
 
 /// Views keep the whole buffers they came from alive, other arrays have been copied.
@@ -172,12 +149,7 @@ mod tests {
         let mut stripe = Stripe::new(6, 8);
         for time in 0..1_000 {
             let row: ArrayRef = Arc::new(Int64Array::from(vec![time]));
-            let candidate = Candidate {
-                time,
-                created: 0,
-                bucket: 6 + (time % 2) as u32,
-                row: 0,
-            };
+            let candidate = Candidate { time, created: 0, bucket: 6 + (time % 2) as u32, row: 0 };
             stripe.offer(&[candidate], time as u64, &[row]).unwrap();
             let n_rows: usize = stripe.chunks.iter().map(|chunk| chunk[0].len()).sum();
             assert!(n_rows <= 2 * 2 + SLACK, "{n_rows} rows at {time}");
@@ -186,27 +158,16 @@ mod tests {
             let chunk = &stripe.chunks[best.chunk as usize][0];
             chunk.as_primitive::<Int64Type>().value(best.row as usize)
         };
-        assert_eq!(
-            stripe.best.iter().map(value).collect::<Vec<_>>(),
-            [998, 999]
-        );
+        assert_eq!(stripe.best.iter().map(value).collect::<Vec<_>>(), [998, 999]);
     }
 
     #[test]
     fn rows_beaten_within_their_own_batch_are_not_kept() {
         let mut stripe = Stripe::new(0, 1);
         let rows: ArrayRef = Arc::new(Int64Array::from(vec![3, 1, 2]));
-        let candidate = |(row, time)| Candidate {
-            time,
-            created: 0,
-            bucket: 0,
-            row,
-        };
+        let candidate = |(row, time)| Candidate { time, created: 0, bucket: 0, row };
         let candidates = [(0, 3), (1, 1), (2, 2)].map(candidate);
         stripe.offer(&candidates, 0, &[rows]).unwrap();
-        assert_eq!(
-            stripe.chunks[0][0].as_primitive::<Int64Type>().values(),
-            &[3]
-        );
+        assert_eq!(stripe.chunks[0][0].as_primitive::<Int64Type>().values(), &[3]);
     }
 }

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray};
 use arrow::array::{TimestampMicrosecondArray, TimestampNanosecondArray};
 use arrow::datatypes::Int64Type;
 use asof::{AsofState, LabelIndex, ViewJoin};
@@ -79,21 +77,11 @@ fn winner(case: &Case, &(key, text, time): &Label) -> Option<usize> {
     let (key, time) = (key?, time?);
     let is_candidate = |row: &Row| {
         let same_key = row.0 == Some(key) && (case.one_key || (row.1.is_some() && row.1 == text));
-        let in_time = row
-            .2
-            .is_some_and(|t| t <= time && case.ttl.is_none_or(|ttl| t >= time - ttl));
+        let in_time = row.2.is_some_and(|t| t <= time && case.ttl.is_none_or(|ttl| t >= time - ttl));
         same_key && in_time && (!case.cutoff || row.3.is_some_and(|created| created <= time))
     };
-    let rank = |at: usize| {
-        (
-            case.rows[at].2,
-            case.rows[at].3.filter(|_| case.has_created),
-            at,
-        )
-    };
-    (0..case.rows.len())
-        .filter(|at| is_candidate(&case.rows[*at]))
-        .max_by_key(|at| rank(*at))
+    let rank = |at: usize| (case.rows[at].2, case.rows[at].3.filter(|_| case.has_created), at);
+    (0..case.rows.len()).filter(|at| is_candidate(&case.rows[*at])).max_by_key(|at| rank(*at))
 }
 
 /// Too long to lie inside a view, so that it needs a buffer.
@@ -104,20 +92,12 @@ fn long_text(row: usize) -> String {
 /// Labels in two batches, times in us; feature rows in batches over several threads, times in ns, the integer key wider.
 fn join(case: &Case) -> Vec<ArrayRef> {
     let (first, second) = case.labels.split_at(case.labels.len() / 2);
-    let names: Vec<String> = if case.one_key {
-        vec!["k".into()]
-    } else {
-        vec!["k".into(), "s".into()]
-    };
+    let names: Vec<String> = if case.one_key { vec!["k".into()] } else { vec!["k".into(), "s".into()] };
     let labels = [label_batch(first), label_batch(second)];
     let index = Arc::new(LabelIndex::build(&labels, "at", &names).unwrap());
     let view = ViewJoin {
         // The view names its keys in another order than the index.
-        keys: names
-            .iter()
-            .rev()
-            .map(|name| (format!("f_{name}"), name.clone()))
-            .collect(),
+        keys: names.iter().rev().map(|name| (format!("f_{name}"), name.clone())).collect(),
         time: "ts".into(),
         created: case.has_created.then(|| "created".into()),
         features: vec![("id".into(), "x".into()), ("text".into(), "y".into())],
@@ -126,12 +106,7 @@ fn join(case: &Case) -> Vec<ArrayRef> {
     };
     let batches: Vec<(usize, RecordBatch)> = (0..case.rows.len())
         .step_by(case.batch_rows)
-        .map(|from| {
-            (
-                from,
-                row_batch(case, from, (from + case.batch_rows).min(case.rows.len())),
-            )
-        })
+        .map(|from| (from, row_batch(case, from, (from + case.batch_rows).min(case.rows.len()))))
         .collect();
     let state = AsofState::new(index, view, row_batch(case, 0, 0).schema()).unwrap();
     std::thread::scope(|scope| {
@@ -166,9 +141,7 @@ fn row_batch(case: &Case, from: usize, to: usize) -> RecordBatch {
     let ns = |t: Option<i64>| t.map(|t| t * 1_000);
     let times: TimestampNanosecondArray = rows.iter().map(|row| ns(row.2)).collect();
     let created: TimestampNanosecondArray = rows.iter().map(|row| ns(row.3)).collect();
-    let ids: Int64Array = (from..to)
-        .map(|row| (row % 5 != 0).then_some(row as i64))
-        .collect();
+    let ids: Int64Array = (from..to).map(|row| (row % 5 != 0).then_some(row as i64)).collect();
     let values: StringViewArray = (from..to).map(|row| Some(long_text(row))).collect();
     RecordBatch::try_from_iter_with_nullable([
         ("f_k", Arc::new(keys) as ArrayRef, true),

@@ -28,27 +28,15 @@ fn every_case_gives_the_expected_rows() {
 fn check(folder: &Path) {
     let case = json(&folder.join("case.json"));
     let labels = rows(&folder.join("entity.parquet"));
-    let views: Vec<_> = case["views"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|v| (view(&case, v), source(folder, v)))
-        .collect();
+    let views: Vec<_> = case["views"].as_array().unwrap().iter().map(|v| (view(&case, v), source(folder, v))).collect();
     let joined = asof::join(&labels, "event_timestamp", &views).unwrap();
     let expected = rows(&folder.join("expected.parquet"));
     assert_eq!(joined.num_rows(), expected.num_rows(), "{folder:?}");
     let allowed = json(&folder.join("allowed.json"));
     for (at, field) in expected.schema().fields().iter().enumerate() {
         let actual = match field.name().as_str() {
-            "odfv__boosted" => add(
-                &joined["v0__f0"].as_primitive::<Float64Type>(),
-                &floats(&labels["boost"]),
-            )
-            .unwrap(),
-            name => joined
-                .column_by_name(name)
-                .unwrap_or_else(|| panic!("{folder:?}: {name}"))
-                .clone(),
+            "odfv__boosted" => add(&joined["v0__f0"].as_primitive::<Float64Type>(), &floats(&labels["boost"])).unwrap(),
+            name => joined.column_by_name(name).unwrap_or_else(|| panic!("{folder:?}: {name}")).clone(),
         };
         compare(folder, field.name(), &actual, expected.column(at), &allowed);
     }
@@ -56,11 +44,7 @@ fn check(folder: &Path) {
         check_tie(folder, tie, &joined);
     }
     let on_demand = usize::from(case["odfv"] == true);
-    assert_eq!(
-        joined.num_columns() + on_demand,
-        expected.num_columns(),
-        "{folder:?}"
-    );
+    assert_eq!(joined.num_columns() + on_demand, expected.num_columns(), "{folder:?}");
 }
 
 /// All rows equal, less those where several rows may win.
@@ -70,9 +54,7 @@ fn compare(folder: &Path, name: &str, actual: &ArrayRef, expected: &ArrayRef, al
         return;
     }
     let is_tied = |row: usize| {
-        let here = |tie: &&Value| {
-            tie["row"] == row && tie["columns"].as_array().unwrap().contains(&name.into())
-        };
+        let here = |tie: &&Value| tie["row"] == row && tie["columns"].as_array().unwrap().contains(&name.into());
         allowed.as_array().unwrap().iter().any(|tie| here(&tie))
     };
     for row in (0..actual.len()).filter(|row| !is_tied(*row)) {
@@ -91,17 +73,8 @@ fn check_tie(folder: &Path, tie: &Value, joined: &RecordBatch) {
     };
     let actual: Vec<Option<f64>> = columns.iter().map(value).collect();
     let any_of = tie["any_of"].as_array().unwrap();
-    let matches = |one: &&Value| {
-        one.as_array()
-            .unwrap()
-            .iter()
-            .map(Value::as_f64)
-            .eq(actual.iter().copied())
-    };
-    assert!(
-        any_of.iter().any(|one| matches(&one)),
-        "{folder:?}: row {row} is {actual:?}"
-    );
+    let matches = |one: &&Value| one.as_array().unwrap().iter().map(Value::as_f64).eq(actual.iter().copied());
+    assert!(any_of.iter().any(|one| matches(&one)), "{folder:?}: row {row} is {actual:?}");
 }
 
 fn view(case: &Value, view: &Value) -> ViewJoin {
@@ -117,33 +90,16 @@ fn view(case: &Value, view: &Value) -> ViewJoin {
         source.map_or(feature.to_owned(), |(source, _)| source.clone())
     };
     let key = |key: &Value| {
-        let label = view["join_key_map"]
-            .get(key.as_str().unwrap())
-            .unwrap_or(key);
+        let label = view["join_key_map"].get(key.as_str().unwrap()).unwrap_or(key);
         (text(key), text(label))
     };
-    let feature = |name: &Value| {
-        (
-            source_column(name.as_str().unwrap()),
-            format!("{prefix}{}", text(name)),
-        )
-    };
+    let feature = |name: &Value| (source_column(name.as_str().unwrap()), format!("{prefix}{}", text(name)));
     let ttl_s = view["ttl_s"].as_i64().unwrap();
     ViewJoin {
-        keys: view["entities"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(key)
-            .collect(),
+        keys: view["entities"].as_array().unwrap().iter().map(key).collect(),
         time: text(&view["timestamp_field"]),
         created: view["created_field"].as_str().map(str::to_owned),
-        features: view["features"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(feature)
-            .collect(),
+        features: view["features"].as_array().unwrap().iter().map(feature).collect(),
         ttl_ns: (ttl_s > 0).then_some(ttl_s * 1_000_000_000),
         created_cutoff: case["created_cutoff"] == true,
     }
@@ -154,10 +110,7 @@ fn source(folder: &Path, view: &Value) -> Vec<RecordBatch> {
 }
 
 fn floats(values: &ArrayRef) -> Float64Array {
-    cast(values, &DataType::Float64)
-        .unwrap()
-        .as_primitive::<Float64Type>()
-        .clone()
+    cast(values, &DataType::Float64).unwrap().as_primitive::<Float64Type>().clone()
 }
 
 fn rows(path: &Path) -> RecordBatch {

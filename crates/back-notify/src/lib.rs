@@ -33,7 +33,8 @@ impl Webhook {
     /// The address of a target; an error never holds what was looked up.
     async fn address(&self, webhook: &str) -> Result<Url, String> {
         let (text, place) = if let Some(name) = webhook.strip_prefix("env:") {
-            let value = std::env::var(name).map_err(|_| format!("environment variable {name} is not set; set it and start the server again"))?;
+            let value =
+                std::env::var(name).map_err(|_| format!("environment variable {name} is not set; set it and start the server again"))?;
             (value, format!("environment variable {name}"))
         } else if let Some(path) = webhook.strip_prefix("file:") {
             let read = tokio::fs::read_to_string(self.root.join(path)).await;

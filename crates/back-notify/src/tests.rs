@@ -47,7 +47,19 @@ fn notification() -> Notification {
 async fn the_status_says_whether_it_is_tried_again() {
     let (seen, address) = receiver().await;
     let webhook = Webhook::new("/");
-    let cases = [(200, 'd'), (204, 'd'), (302, 'f'), (400, 'r'), (401, 'r'), (404, 'r'), (408, 'f'), (410, 'r'), (429, 'f'), (500, 'f'), (503, 'f')];
+    let cases = [
+        (200, 'd'),
+        (204, 'd'),
+        (302, 'f'),
+        (400, 'r'),
+        (401, 'r'),
+        (404, 'r'),
+        (408, 'f'),
+        (410, 'r'),
+        (429, 'f'),
+        (500, 'f'),
+        (503, 'f'),
+    ];
     for (status, expected) in cases {
         let outcome = webhook.deliver(&format!("{address}/{status}"), &notification()).await;
         let found = match &outcome {

@@ -46,8 +46,11 @@ impl Slots {
         }
         if pieces(mem_bytes) > self.memory_total {
             let total = self.memory_total;
-            return Err(Refusal::invalid("job/too_large", format!("the job asks for {} MiB of memory, the pool has {total} MiB", pieces(mem_bytes)))
-                .hint("lower `need.mem` of the step"));
+            return Err(Refusal::invalid(
+                "job/too_large",
+                format!("the job asks for {} MiB of memory, the pool has {total} MiB", pieces(mem_bytes)),
+            )
+            .hint("lower `need.mem` of the step"));
         }
         Ok(())
     }

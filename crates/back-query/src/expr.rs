@@ -57,7 +57,13 @@ fn qualified(input: &SchemaRef) -> Result<DFSchema, Refusal> {
     DFSchema::new_with_metadata(fields.collect(), Default::default()).map_err(|e| refusal(classify(e), "the columns"))
 }
 
-fn compile(session: &SessionContext, named: Vec<(String, Expr)>, condition: Option<Expr>, schema: &DFSchema, text: &str) -> Result<Compiled, Refusal> {
+fn compile(
+    session: &SessionContext,
+    named: Vec<(String, Expr)>,
+    condition: Option<Expr>,
+    schema: &DFSchema,
+    text: &str,
+) -> Result<Compiled, Refusal> {
     let physical = |expr: Expr| session.create_physical_expr(expr, schema).map_err(|e| refusal(classify(e), text));
     let arrow = schema.as_arrow();
     let mut fields = Vec::new();

@@ -4,10 +4,10 @@ use crate::engine::{fault, refuse};
 use crate::shape::to_stored;
 use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
-use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use deltalake_core::kernel::Transaction;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::operations::write::SchemaMode;
+use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use domain::{Digest, Refusal};
 use ports::{QueryError, TableInfo};
 use std::collections::HashMap;
@@ -44,7 +44,8 @@ impl Tables {
         let folder = std::fs::canonicalize(&folder).map_err(|e| fault("making a table's folder", e))?;
         let url = deltalake_core::ensure_table_uri(folder.to_string_lossy()).map_err(|e| fault("naming a table's folder", e))?;
         let is_new = !folder.join("_delta_log").is_dir();
-        let opened = if is_new { DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build) } else { DeltaTable::try_from_url(url).await };
+        let opened =
+            if is_new { DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build) } else { DeltaTable::try_from_url(url).await };
         let opened = opened.map_err(|e| fault(&format!("opening table {table}"), e))?;
         let opened = Arc::new(Mutex::new(opened));
         open.insert(table.into(), opened.clone());

@@ -19,7 +19,12 @@ fn times(ms: &[i64]) -> ArrayRef {
 fn weather(hours: &[i64], temp: &[f64]) -> RecordBatch {
     let at: Vec<i64> = hours.iter().map(|hour| hour * 3_600_000).collect();
     let cities: ArrayRef = Arc::new(StringArray::from(vec!["dc"; hours.len()]));
-    RecordBatch::try_from_iter([("city_id", cities), ("observed_at", times(&at)), ("temp", Arc::new(Float64Array::from(temp.to_vec())) as ArrayRef)]).unwrap()
+    RecordBatch::try_from_iter([
+        ("city_id", cities),
+        ("observed_at", times(&at)),
+        ("temp", Arc::new(Float64Array::from(temp.to_vec())) as ArrayRef),
+    ])
+    .unwrap()
 }
 
 #[tokio::test]
@@ -32,7 +37,10 @@ async fn a_table_keeps_its_versions_and_takes_a_key_once() {
     let second = engine.append("weather", vec![weather(&[2], &[3.0])], "b").await.unwrap();
     assert_eq!((second.rows, second.version), (3, first.version + 1));
     for (version, expected) in [(Some(first.version), 2), (None, 3)] {
-        let query = FeatureRows { sql: "select count(*) as n from weather".into(), tables: vec![("weather".into(), TableData::Table { table: "weather".into(), version })] };
+        let query = FeatureRows {
+            sql: "select count(*) as n from weather".into(),
+            tables: vec![("weather".into(), TableData::Table { table: "weather".into(), version })],
+        };
         let rows = engine.query(&query).await.unwrap();
         assert_eq!(scalar_at(rows[0].column(0), 0), domain::Scalar::Int(expected));
     }
@@ -46,9 +54,16 @@ async fn training_rows_come_from_files_and_tables_at_their_time() {
     let (folder, engine) = engine();
     let csv = folder.path().join("weather.csv");
     std::fs::write(&csv, "city_id,observed_at,temp\ndc,1970-01-01T00:00:00Z,1.5\ndc,1970-01-01T02:00:00Z,2.5\n").unwrap();
-    let labels = RecordBatch::try_from_iter([("city", Arc::new(StringArray::from(vec!["dc", "dc", "xx"])) as ArrayRef), ("ts", times(&[3_600_000, 7_200_000, 0]))]).unwrap();
+    let labels = RecordBatch::try_from_iter([
+        ("city", Arc::new(StringArray::from(vec!["dc", "dc", "xx"])) as ArrayRef),
+        ("ts", times(&[3_600_000, 7_200_000, 0])),
+    ])
+    .unwrap();
     let view = PitView {
-        rows: FeatureRows { sql: "select city_id, observed_at, temp from weather".into(), tables: vec![("weather".into(), TableData::Files(csv.to_string_lossy().into_owned()))] },
+        rows: FeatureRows {
+            sql: "select city_id, observed_at, temp from weather".into(),
+            tables: vec![("weather".into(), TableData::Files(csv.to_string_lossy().into_owned()))],
+        },
         keys: vec![("city_id".into(), "city".into())],
         time: "observed_at".into(),
         created: None,
@@ -64,7 +79,13 @@ async fn training_rows_come_from_files_and_tables_at_their_time() {
 #[tokio::test]
 async fn mistakes_are_refused_with_a_code_and_nothing_can_be_changed_by_a_query() {
     let (_folder, engine) = engine();
-    for (sql, code) in [("select nope from t", "query/invalid"), ("selec 1", "query/invalid"), ("drop table t", "query/invalid"), ("create table x as select 1", "query/invalid"), ("copy t to 'x.csv'", "query/invalid")] {
+    for (sql, code) in [
+        ("select nope from t", "query/invalid"),
+        ("selec 1", "query/invalid"),
+        ("drop table t", "query/invalid"),
+        ("create table x as select 1", "query/invalid"),
+        ("copy t to 'x.csv'", "query/invalid"),
+    ] {
         let query = FeatureRows { sql: sql.into(), tables: vec![("t".into(), TableData::Rows(vec![weather(&[0], &[1.0])]))] };
         match engine.query(&query).await {
             Err(QueryError::Refused(refusal)) => assert_eq!(refusal.code, code, "{sql}: {refusal}"),
@@ -99,7 +120,8 @@ fn expressions_see_request_columns_and_features() {
 fn a_pushed_row_goes_through_the_views_query() {
     let (_folder, engine) = engine();
     let rows = weather(&[5, 6], &[0.5, -1.0]);
-    let compiled = engine.row_query("select city_id, observed_at, temp * 10 as temp10 from weather where temp > 0", "weather", rows.schema()).unwrap();
+    let compiled =
+        engine.row_query("select city_id, observed_at, temp * 10 as temp10 from weather where temp > 0", "weather", rows.schema()).unwrap();
     let out = compiled.evaluate(&rows).unwrap();
     assert_eq!((out.num_rows(), scalar_at(out.column_by_name("temp10").unwrap(), 0).as_f64()), (1, Some(5.0)));
     for sql in ["select city_id, avg(temp) from weather group by 1", "select * from weather order by temp limit 1"] {

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 pub(crate) fn folder(stream: &str) -> Result<PathBuf, Refusal> {
     let usable = |part: &str| !part.is_empty() && part.len() <= 80;
     let Some((kind, name)) = stream.split_once('/').filter(|(kind, name)| usable(kind) && usable(name)) else {
-        return Err(Refusal::invalid("stream/name", format!("`{stream}` does not name a row stream")).hint("KIND/NAME, each at most 80 bytes"));
+        return Err(
+            Refusal::invalid("stream/name", format!("`{stream}` does not name a row stream")).hint("KIND/NAME, each at most 80 bytes")
+        );
     };
     Ok(PathBuf::from(encode(kind)).join(encode(name)))
 }

@@ -67,8 +67,7 @@ impl Stream {
         }
         let path = open_path(&folder, number);
         let file = File::options().create(true).read(true).append(true).open(&path).map_err(what)?;
-        let mut state =
-            State { segments, number, file, bytes: 0, dirty: false, lost: 0, ids: HashMap::new(), time: None, since: None };
+        let mut state = State { segments, number, file, bytes: 0, dirty: false, lost: 0, ids: HashMap::new(), time: None, since: None };
         let (rows, good) = read_open(&path).map_err(what)?;
         let length = state.file.metadata().map_err(what)?.len();
         if good < length {

@@ -73,7 +73,8 @@ impl Writer {
                 upsert.execute(params![collection, put.key, revision as i64, body]).doing("writing a document")?;
             }
             None => {
-                let mut delete = self.conn.prepare_cached("DELETE FROM document WHERE collection = ?1 AND key = ?2").doing("deleting a document")?;
+                let mut delete =
+                    self.conn.prepare_cached("DELETE FROM document WHERE collection = ?1 AND key = ?2").doing("deleting a document")?;
                 delete.execute([collection, &put.key]).doing("deleting a document")?;
             }
         }

@@ -13,7 +13,8 @@ const APPLICATION_ID: i64 = 0x7472_696d;
 
 /// Runs the migrations that are missing, each in a transaction of its own.
 pub(crate) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    let number = |conn: &Connection, pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).doing("reading the version");
+    let number =
+        |conn: &Connection, pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).doing("reading the version");
     let (version, application) = (number(conn, "user_version")?, number(conn, "application_id")?);
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).doing("looking at the tables")?;
     if tables > 0 && application != APPLICATION_ID {

@@ -147,7 +147,11 @@ impl Reader {
                     status: RunStatus::of_word(&status).unwrap_or_default(),
                     start: Timestamp::from_ms(row.get(6)?),
                     end: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_ms),
-                    lifecycle_stage: if row.get::<_, String>(8)? == LifecycleStage::Deleted.word() { LifecycleStage::Deleted } else { LifecycleStage::Active },
+                    lifecycle_stage: if row.get::<_, String>(8)? == LifecycleStage::Deleted.word() {
+                        LifecycleStage::Deleted
+                    } else {
+                        LifecycleStage::Active
+                    },
                     artifact_uri: row.get(9)?,
                     params: Vec::new(),
                     tags: Vec::new(),
@@ -158,8 +162,16 @@ impl Reader {
                 Ok((row.get::<_, i64>(0)? as u64, run))
             })
             .doing(what)?;
-        run.params = self.pairs("SELECT w.text, t.value FROM param t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text", num, |key, value| Param { key, value })?;
-        run.tags = self.pairs("SELECT w.text, t.value FROM tag t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text", num, |key, value| Tag { key, value })?;
+        run.params = self.pairs(
+            "SELECT w.text, t.value FROM param t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text",
+            num,
+            |key, value| Param { key, value },
+        )?;
+        run.tags = self.pairs(
+            "SELECT w.text, t.value FROM tag t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text",
+            num,
+            |key, value| Tag { key, value },
+        )?;
         run.metrics = self.latest(num)?;
         let inputs = self.pairs("SELECT body, '' FROM input WHERE run = ?1 ORDER BY num", num, |body, _| body)?;
         run.inputs = inputs.iter().map(|body| parse(body, what)).collect::<Result<_, _>>()?;
@@ -188,8 +200,10 @@ impl Reader {
 
     fn outputs(&self, run: i64) -> Result<Vec<ModelOutput>, Fault> {
         let what = "reading a run's models";
-        let mut query = self.conn().prepare_cached("SELECT model_id, step, is_input FROM output WHERE run = ?1 ORDER BY num").doing(what)?;
-        let rows = query.query_map([run], |row| Ok(ModelOutput { model_id: row.get(0)?, step: row.get(1)?, input: row.get(2)? })).doing(what)?;
+        let mut query =
+            self.conn().prepare_cached("SELECT model_id, step, is_input FROM output WHERE run = ?1 ORDER BY num").doing(what)?;
+        let rows =
+            query.query_map([run], |row| Ok(ModelOutput { model_id: row.get(0)?, step: row.get(1)?, input: row.get(2)? })).doing(what)?;
         rows.collect::<rusqlite::Result<_>>().doing(what)
     }
 }
@@ -239,7 +253,8 @@ impl Reader {
     fn listing_revision(&self, collection: Collection, scope: &str) -> Result<u64, Fault> {
         let sql = "SELECT revision FROM listing WHERE collection = ?1 AND scope = ?2";
         let mut query = self.conn().prepare_cached(sql).doing("reading a listing's revision")?;
-        let found: Option<i64> = query.query_row([collection.word(), scope], |row| row.get(0)).optional().doing("reading a listing's revision")?;
+        let found: Option<i64> =
+            query.query_row([collection.word(), scope], |row| row.get(0)).optional().doing("reading a listing's revision")?;
         Ok(found.unwrap_or(0) as u64)
     }
 }

@@ -29,10 +29,8 @@ impl Reader {
         let skip: usize = search.token.as_deref().map_or(Ok(0), |token| token.parse().map_err(|_| bad_token(token)))?;
         let statement = self.statement(search, skip)?;
         let mut query = self.conn().prepare_cached(&statement.sql).doing("preparing a search")?;
-        let nums: Vec<i64> = query
-            .query_map(params_from_iter(&statement.values), |row| row.get(0))
-            .and_then(Iterator::collect)
-            .doing("searching runs")?;
+        let nums: Vec<i64> =
+            query.query_map(params_from_iter(&statement.values), |row| row.get(0)).and_then(Iterator::collect).doing("searching runs")?;
         let more = nums.len() > search.limit && search.limit > 0;
         let items = nums.iter().take(search.limit).map(|num| Ok(self.load_run(*num)?.1)).collect::<Result<Vec<_>, Fault>>()?;
         let token = more.then(|| (skip + items.len()).to_string());

@@ -154,7 +154,8 @@ impl Writer {
     fn counters(&self) -> Result<Counters, Fault> {
         let sql = "SELECT revision, (SELECT coalesce(max(seq), 0) FROM event) FROM store";
         let mut query = self.conn.prepare_cached(sql).doing("reading the counters")?;
-        let (revision, seq) = query.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).doing("reading the counters")?;
+        let (revision, seq) =
+            query.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).doing("reading the counters")?;
         Ok(Counters { revision: revision as u64, seq: seq as u64 })
     }
 

@@ -158,7 +158,7 @@ pub(crate) fn roll_out(
     if let Some(other) = deployment.challenger.filter(|other| other.version != number) {
         abort(batch, model, other.version, &format!("version {number} takes its place"));
     }
-    deployment.challenger = Some(Shadow { version: number, since: batch.at, needs: Some(needs) });
+    deployment.challenger = Some(Shadow { version: number, since: batch.at, needs: Some(needs), served: false });
     batch.write(&deployment);
     batch.say(Event::RolloutAdvanced { model: model.clone(), version: number, stage: "shadow".into() });
     Ok(())

@@ -96,11 +96,23 @@ pub enum RunWrite {
     CreateRun(Run),
     /// Changes the run's own row (name, status, end, stage); params, tags and metrics stay.
     UpdateRun(Run),
-    SetTag { run: RunId, tag: Tag },
-    DeleteTag { run: RunId, key: String },
-    SetExperimentTag { experiment: ExperimentId, tag: Tag },
+    SetTag {
+        run: RunId,
+        tag: Tag,
+    },
+    DeleteTag {
+        run: RunId,
+        key: String,
+    },
+    SetExperimentTag {
+        experiment: ExperimentId,
+        tag: Tag,
+    },
     /// Puts every run of the experiment into the bin, or takes it out.
-    StageRuns { experiment: ExperimentId, stage: LifecycleStage },
+    StageRuns {
+        experiment: ExperimentId,
+        stage: LifecycleStage,
+    },
 }
 
 /// Who did it.

@@ -1,9 +1,7 @@
 //! The closed, versioned list of events. Adding a variant is a new version of the log; changing one's meaning is not done.
 
 use crate::entity::{RunState, RunStatus, StepState, TriggerKind, WindowKind};
-use crate::{
-    Digest, ExperimentId, IncidentId, ModelName, PipelineRunId, Range, RunId, Timestamp, TrainingSetId, Verdict, VersionNumber,
-};
+use crate::{Digest, ExperimentId, IncidentId, ModelName, PipelineRunId, Range, RunId, Timestamp, TrainingSetId, Verdict, VersionNumber};
 use serde::{Deserialize, Serialize};
 
 macro_rules! events {

@@ -24,9 +24,7 @@ pub use batch::{Actor, Batch, Collection, Entity, Expect, Put, Recorded, RunWrit
 pub use digest::Digest;
 pub use error::{Fault, Kind, Refusal};
 pub use event::{Event, Topic};
-pub use id::{
-    ExperimentId, IncidentId, ModelName, Name, PipelineRunId, PredictionId, RunId, TrainingSetId, VersionNumber,
-};
+pub use id::{ExperimentId, IncidentId, ModelName, Name, PipelineRunId, PredictionId, RunId, TrainingSetId, VersionNumber};
 pub use number::OrderedNumber;
 pub use row::{EntityKey, Row, Scalar};
 pub use time::{Range, Span, Timestamp};

@@ -134,7 +134,9 @@ mod tests {
             let back: Scalar = serde_json::from_str(&serde_json::to_string(&Scalar::Float(value)).unwrap()).unwrap();
             assert_eq!(back.as_f64().unwrap().to_bits(), value.to_bits());
         }
-        for (value, json) in [(Scalar::Null, "null"), (Scalar::Int(3), "3"), (Scalar::Bool(true), "true"), (Scalar::Text("ü".into()), "\"ü\"")] {
+        for (value, json) in
+            [(Scalar::Null, "null"), (Scalar::Int(3), "3"), (Scalar::Bool(true), "true"), (Scalar::Text("ü".into()), "\"ü\"")]
+        {
             assert_eq!(serde_json::to_string(&value).unwrap(), json);
             assert_eq!(serde_json::from_str::<Scalar>(json).unwrap(), value);
         }

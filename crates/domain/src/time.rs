@@ -81,9 +81,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         if let Some(ms) = text.strip_suffix("ms").and_then(|n| n.parse().ok()) {
             return Ok(Timestamp(ms));
         }
-        Timestamp::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}` is not a time; write it as 2011-03-01T00:00:00Z"))
-        })
+        Timestamp::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a time; write it as 2011-03-01T00:00:00Z")))
     }
 }
 
@@ -112,8 +110,7 @@ impl Sub<Timestamp> for Timestamp {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(i64);
 
-const UNITS: [(&str, i64); 6] =
-    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, i64); 6] = [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl Span {
     /// From milliseconds.
@@ -196,8 +193,7 @@ impl<'de> Deserialize<'de> for Span {
         if let Some(ms) = text.strip_suffix("ms").and_then(|n| n.parse().ok()) {
             return Ok(Span(ms));
         }
-        Span::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a length of time; write 10s, 15m, 2h or 7d")))
+        Span::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a length of time; write 10s, 15m, 2h or 7d")))
     }
 }
 

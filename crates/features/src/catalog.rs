@@ -44,7 +44,7 @@ pub struct OnDemandView {
 /// What is applied now. Replaced as a whole when a project is applied.
 #[derive(Default)]
 pub(crate) struct Snapshot {
-    pub(crate) project: Option<AppliedProject>,
+    pub(crate) project: Option<Arc<AppliedProject>>,
     pub(crate) views: HashMap<String, View>,
     pub(crate) on_demand: HashMap<String, OnDemandView>,
     /// Columns of each source's table.
@@ -74,8 +74,11 @@ impl Catalog {
     }
 
     /// The applied project.
-    pub fn project(&self) -> Result<AppliedProject, Refusal> {
-        self.snapshot().project.clone().ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))
+    pub fn project(&self) -> Result<Arc<AppliedProject>, Refusal> {
+        self.snapshot()
+            .project
+            .clone()
+            .ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))
     }
 
     /// A feature view by name.
@@ -116,7 +119,7 @@ impl Catalog {
                 found.views.insert(name.clone(), view);
             }
         }
-        found.project = Some(project);
+        found.project = Some(Arc::new(project));
         *self.now.write() = Arc::new(found);
         Ok(())
     }
@@ -140,7 +143,8 @@ impl Catalog {
     ) -> Result<Option<View>, FeatureError> {
         let (Some(entity), Some(source), Some(sql)) = (&feature.entity, &feature.from, &feature.sql) else { return Ok(None) };
         let place = format!("feature.{name}");
-        let declared = project.source.get(source).ok_or_else(|| Refusal::invalid("source/not_found", format!("there is no source `{source}`")))?;
+        let declared =
+            project.source.get(source).ok_or_else(|| Refusal::invalid("source/not_found", format!("there is no source `{source}`")))?;
         let key = project.entity.get(entity).map(|entity| entity.key.clone()).unwrap_or_default();
         let Some(table) = table else { return Ok(None) };
         let output = if declared.push {
@@ -169,7 +173,11 @@ impl Catalog {
         self.compile(format!("{} over {input:?}", view.sql), || self.exprs.row_query(&view.sql, &view.source, input.clone()))
     }
 
-    fn compile(&self, key: String, make: impl FnOnce() -> Result<Arc<dyn CompiledExprs>, Refusal>) -> Result<Arc<dyn CompiledExprs>, Refusal> {
+    fn compile(
+        &self,
+        key: String,
+        make: impl FnOnce() -> Result<Arc<dyn CompiledExprs>, Refusal>,
+    ) -> Result<Arc<dyn CompiledExprs>, Refusal> {
         if let Some(found) = self.compiled.read().get(&key) {
             return Ok(found.clone());
         }
@@ -211,7 +219,8 @@ fn resolve(
     }
     let created = source.created.clone().filter(|created| has(created));
     let own = |column: &str| column == key || column == source.time || Some(column) == created.as_deref();
-    let features: Vec<Field> = output.fields().iter().filter(|field| !own(field.name())).map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let features: Vec<Field> =
+        output.fields().iter().filter(|field| !own(field.name())).map(|field| field.as_ref().clone().with_nullable(true)).collect();
     if features.is_empty() {
         return Err(Refusal::invalid("feature/empty", format!("the query of {name} gives no feature besides key and times")));
     }

@@ -79,6 +79,9 @@ fn known<'a>(project: &Project, used: impl IntoIterator<Item = &'a String>) -> R
 fn unknown<'a>(noun: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Refusal {
     let names: Vec<&str> = known.map(String::as_str).collect();
     let code = format!("{}/not_found", noun.replace(' ', "_"));
-    Refusal::invalid(&code, format!("there is no {noun} `{name}`"))
-        .hint(if names.is_empty() { format!("declare [{}.{name}]", noun.split(' ').next().unwrap_or(noun)) } else { format!("declared: {}", names.join(", ")) })
+    Refusal::invalid(&code, format!("there is no {noun} `{name}`")).hint(if names.is_empty() {
+        format!("declare [{}.{name}]", noun.split(' ').next().unwrap_or(noun))
+    } else {
+        format!("declared: {}", names.join(", "))
+    })
 }

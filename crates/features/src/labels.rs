@@ -85,7 +85,8 @@ impl Tables {
                 if time < wanted.from || time >= wanted.to || at > wanted.until {
                     continue;
                 }
-                let key: EntityKey = serde_json::from_str(keys.as_string::<i32>().value(row)).map_err(|e| Fault::because("reading a label's key", e))?;
+                let key: EntityKey =
+                    serde_json::from_str(keys.as_string::<i32>().value(row)).map_err(|e| Fault::because("reading a label's key", e))?;
                 let newer = found.get(&(time, key.clone())).is_none_or(|(before, _)| *before <= at);
                 if newer {
                     found.insert((time, key), (at, scalar_at(labels, row)));
@@ -110,12 +111,15 @@ fn live_batch(wanted: &Wanted, live: &BTreeMap<About, Scalar>, schema: &Arc<Sche
         } else if *name == wanted.set.label {
             scalars_to_array(&live.values().collect::<Vec<_>>())
         } else {
-            let values: Vec<Scalar> = live.keys().map(|(_, key)| key.0.get(name).map_or(Scalar::Null, |value| Scalar::Text(value.clone()))).collect();
+            let values: Vec<Scalar> =
+                live.keys().map(|(_, key)| key.0.get(name).map_or(Scalar::Null, |value| Scalar::Text(value.clone()))).collect();
             scalars_to_array(&values.iter().collect::<Vec<_>>())
         };
-        columns.push(cast(&array, field.data_type()).map_err(|e| {
-            Refusal::invalid("label/type", format!("live labels do not fit column `{name}` ({}): {e}", field.data_type()))
-        })?);
+        columns.push(
+            cast(&array, field.data_type()).map_err(|e| {
+                Refusal::invalid("label/type", format!("live labels do not fit column `{name}` ({}): {e}", field.data_type()))
+            })?,
+        );
     }
     Ok(Some(RecordBatch::try_new(schema.clone(), columns).map_err(|e| Fault::because("putting live labels together", e))?))
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use domain::entity::MaterializationState;
 use domain::{Actor, Batch, EntityKey, Event, Fault, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
-use ports::{MetadataStore, OnlineRow, OnlineStore, scalar_at, scalars_to_array};
+use ports::{MetadataStore, OnlineRow, OnlineStore, decide, scalar_at, scalars_to_array};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -103,8 +103,11 @@ impl Catalog {
             } else if !snapshot.on_demand.contains_key(name) {
                 let applied = snapshot.project.as_ref().is_some_and(|project| project.spec.feature.contains_key(name));
                 return Err(match applied {
-                    true => Refusal::not_found("feature/no_rows", format!("feature view {name} has no rows yet")).hint("push rows to its source, or add files"),
-                    false => Refusal::not_found("feature/not_found", format!("there is no feature view `{name}`")).hint("trimtab feature ls"),
+                    true => Refusal::not_found("feature/no_rows", format!("feature view {name} has no rows yet"))
+                        .hint("push rows to its source, or add files"),
+                    false => {
+                        Refusal::not_found("feature/not_found", format!("there is no feature view `{name}`")).hint("trimtab feature ls")
+                    }
                 }
                 .into());
             }
@@ -155,12 +158,11 @@ impl Gathered {
     }
 
     fn look_up(&mut self, store: &dyn OnlineStore, view: &View, lookups: &[Lookup]) -> Result<(), FeatureError> {
-        let keys: Vec<EntityKey> = lookups
-            .iter()
-            .map(|lookup| EntityKey::one(&view.key, lookup.key.0.get(&view.key).cloned().unwrap_or_default()))
-            .collect();
+        let keys: Vec<EntityKey> =
+            lookups.iter().map(|lookup| EntityKey::one(&view.key, lookup.key.0.get(&view.key).cloned().unwrap_or_default())).collect();
         let found = store.get(&view.online_name(), &keys)?;
-        let judged: Vec<(Status, Option<OnlineRow>)> = found.into_iter().zip(lookups).map(|(row, lookup)| judge(view, row, lookup.time)).collect();
+        let judged: Vec<(Status, Option<OnlineRow>)> =
+            found.into_iter().zip(lookups).map(|(row, lookup)| judge(view, row, lookup.time)).collect();
         for (index, field) in view.features.iter().enumerate() {
             let mut values = Vec::with_capacity(judged.len());
             let mut statuses = Vec::with_capacity(judged.len());
@@ -171,7 +173,8 @@ impl Gathered {
                 times.push(row.as_ref().map(|row| row.time));
                 values.push(value);
             }
-            let column = cast(&scalars_to_array(&values), field.data_type()).map_err(|e| Fault::because(format!("reading feature {}", field.name()), e))?;
+            let column = cast(&scalars_to_array(&values), field.data_type())
+                .map_err(|e| Fault::because(format!("reading feature {}", field.name()), e))?;
             self.add(field.clone(), column, statuses, times);
         }
         Ok(())
@@ -181,7 +184,8 @@ impl Gathered {
         let fields: Vec<Field> = self.columns.values().map(|(field, ..)| field.clone()).collect();
         let columns = self.columns.values().map(|(_, column, ..)| column.clone()).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(|e| Fault::because("putting features together", e))
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(|e| Fault::because("putting features together", e))
     }
 
     fn in_order(
@@ -229,16 +233,23 @@ impl Tables {
             online.put(&view.online_name(), found).await?;
         }
         let now = self.clock.event_now();
-        let state = MaterializationState { view: view.name.clone(), version: view.version, table_version: info.version, rows, newest, at: now };
+        let state =
+            MaterializationState { view: view.name.clone(), version: view.version, table_version: info.version, rows, newest, at: now };
         tell_materialized(&*self.store, &state).await?;
         Ok(rows)
     }
 }
 
+/// Told once for the same rows: who asks again, after a crash or for good measure, changes nothing.
 async fn tell_materialized(store: &dyn MetadataStore, state: &MaterializationState) -> Result<(), FeatureError> {
-    let batch = Batch::new(Actor::System("features.materialize".into()), state.at)
-        .put(state)
-        .event(Event::FeaturesMaterialized { view: state.view.clone(), rows: state.rows });
-    store.commit(batch).await?;
+    decide(store, |world| {
+        let batch = Batch::new(Actor::System("features.materialize".into()), state.at);
+        let known = world.get::<MaterializationState>(&state.view)?;
+        if known.is_some_and(|known| MaterializationState { at: state.at, ..known } == *state) {
+            return Ok((batch, ()));
+        }
+        Ok((batch.put(state).event(Event::FeaturesMaterialized { view: state.view.clone(), rows: state.rows }), ()))
+    })
+    .await?;
     Ok(())
 }

@@ -39,7 +39,8 @@ impl Pusher {
         let project = self.catalog.project()?;
         let declared = project.spec.source.get(source).ok_or_else(|| {
             let names: Vec<&str> = project.spec.source.iter().filter(|(_, s)| s.push).map(|(name, _)| name.as_str()).collect();
-            Refusal::not_found("source/not_found", format!("there is no source `{source}`")).hint(format!("sources that take rows: {}", names.join(", ")))
+            Refusal::not_found("source/not_found", format!("there is no source `{source}`"))
+                .hint(format!("sources that take rows: {}", names.join(", ")))
         })?;
         if !declared.push {
             return Err(Refusal::invalid("source/no_push", format!("source {source} takes no pushed rows")).hint("set push = true").into());
@@ -122,9 +123,10 @@ fn to_row(index: usize, row: &IndexMap<String, Scalar>, source: &SourceSpec, key
     }
     let mut key = EntityKey::default();
     for column in keys {
-        let value = row.get(*column).filter(|value| **value != Scalar::Null).ok_or_else(|| {
-            Refusal::invalid("push/key", format!("row {index} has no `{column}`")).at(format!("rows[{index}].{column}"))
-        })?;
+        let value = row
+            .get(*column)
+            .filter(|value| **value != Scalar::Null)
+            .ok_or_else(|| Refusal::invalid("push/key", format!("row {index} has no `{column}`")).at(format!("rows[{index}].{column}")))?;
         key.0.insert((*column).into(), value.to_string());
     }
     // The same row sent again has the same id and is kept once.

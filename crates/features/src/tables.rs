@@ -74,7 +74,8 @@ impl Tables {
             let rows = rows.map_err(|error| place(error, &file))?;
             let has_time = rows.first().is_some_and(|batch| batch.schema().column_with_name(&source.time).is_some());
             if !has_time {
-                let found: Vec<String> = rows.iter().flat_map(|batch| batch.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>()).collect();
+                let found: Vec<String> =
+                    rows.iter().flat_map(|batch| batch.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>()).collect();
                 return Err(Refusal::invalid("source/column", format!("{} has no column `{}`", file.display(), source.time))
                     .at(format!("source.{name}.time"))
                     .hint(format!("it has: {}", found.join(", ")))
@@ -93,16 +94,13 @@ impl Tables {
         key: &str,
         segment: Option<&Segment>,
     ) -> Result<(), FeatureError> {
-        let before = self.offline.table(name).await?;
         let table = self.catalog.table_schema(name).await?;
         let rows = rows.iter().map(|batch| conform(batch, source, table.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let info = self.offline.append(name, rows, key).await?;
-        if before.as_ref() != Some(&info) {
-            self.tell(name, &info, segment).await?;
-        }
-        Ok(())
+        self.tell(name, &info, segment).await
     }
 
+    /// Tells the log of a version that it does not know: also of one that was written just before a crash.
     async fn tell(&self, name: &str, info: &TableInfo, segment: Option<&Segment>) -> Result<(), FeatureError> {
         let now = self.clock.event_now();
         decide(&*self.store, |world| {
@@ -111,7 +109,12 @@ impl Tables {
             if known.is_some_and(|known| known.table_version >= info.version) {
                 return Ok((batch, ()));
             }
-            batch.write(&SourceTable { source: name.into(), table_version: info.version, rows: info.rows, newest: segment.map(|s| s.time.to) });
+            batch.write(&SourceTable {
+                source: name.into(),
+                table_version: info.version,
+                rows: info.rows,
+                newest: segment.map(|s| s.time.to),
+            });
             batch.say(Event::TableWritten {
                 source: name.into(),
                 table_version: info.version,
@@ -163,14 +166,16 @@ fn place(error: FeatureError, file: &Path) -> FeatureError {
 
 /// The files that a pattern names; `*` in its last part.
 fn files(pattern: &Path) -> Result<Vec<std::path::PathBuf>, Refusal> {
-    let nothing = || Refusal::not_found("source/no_files", format!("no file matches {}", pattern.display())).hint("check `path` of the source");
+    let nothing =
+        || Refusal::not_found("source/no_files", format!("no file matches {}", pattern.display())).hint("check `path` of the source");
     let last = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some((head, tail)) = last.split_once('*') else {
         return if pattern.is_file() { Ok(vec![pattern.into()]) } else { Err(nothing()) };
     };
     let entries = std::fs::read_dir(pattern.parent().unwrap_or(pattern)).map_err(|_| nothing())?;
     let fits = |name: &str| name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail);
-    let mut found: Vec<_> = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(fits)).map(|entry| entry.path()).collect();
+    let mut found: Vec<_> =
+        entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(fits)).map(|entry| entry.path()).collect();
     found.sort();
     if found.is_empty() { Err(nothing()) } else { Ok(found) }
 }

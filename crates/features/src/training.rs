@@ -49,7 +49,11 @@ impl TrainingSets {
     /// Labels in `range` that had arrived by `until`, with the features of `set`'s views as of each label's time.
     pub async fn join(&self, set: &TrainingSetSpec, range: Range, until: Timestamp) -> Result<Joined, FeatureError> {
         let project = self.catalog().project()?;
-        let source = project.spec.source.get(&set.labels).ok_or_else(|| Refusal::invalid("source/not_found", format!("there is no source `{}`", set.labels)))?;
+        let source = project
+            .spec
+            .source
+            .get(&set.labels)
+            .ok_or_else(|| Refusal::invalid("source/not_found", format!("there is no source `{}`", set.labels)))?;
         let (views, on_demand) = self.resolve(&set.features)?;
         let mut table_versions = BTreeMap::new();
         for source in views.iter().map(|view| &view.source).chain([&set.labels]) {
@@ -261,8 +265,12 @@ fn pit_view(view: &View) -> PitView {
 fn feature_names(order: &[String], views: &[View], on_demand: &[OnDemandView]) -> Vec<String> {
     let mut names = Vec::new();
     for name in order {
-        let of_view = views.iter().find(|view| view.name == *name).map(|view| view.features.iter().map(|field| field.name().clone()).collect::<Vec<_>>());
-        let of_demand = on_demand.iter().find(|view| view.name == *name).map(|view| view.exprs.iter().map(|(name, _)| name.clone()).collect());
+        let of_view = views
+            .iter()
+            .find(|view| view.name == *name)
+            .map(|view| view.features.iter().map(|field| field.name().clone()).collect::<Vec<_>>());
+        let of_demand =
+            on_demand.iter().find(|view| view.name == *name).map(|view| view.exprs.iter().map(|(name, _)| name.clone()).collect());
         names.extend(of_view.or(of_demand).unwrap_or_default());
     }
     names

@@ -4,7 +4,7 @@ use crate::case::Loaded;
 use crate::commands::close_windows;
 use crate::declared::{Declared, deployment};
 use crate::incident::{Judged, Nothing};
-use domain::entity::{Incident, ModelVersion, Monitor, PipelineRun, RetrainOutcome, RunState, TriggerKind, WindowKind};
+use domain::entity::{Incident, ModelVersion, Monitor, RetrainOutcome, RunState, WindowKind};
 use domain::{Batch, Event, Fault, ModelName, PipelineRunId, Recorded, Verdict, VersionNumber};
 use ports::World;
 use reactor::Reaction;
@@ -151,9 +151,9 @@ fn nothing(
 
 /// The pipeline of a retraining ended: with a challenger that a gate judges, or with nothing.
 fn pipeline_finished(world: &World, batch: &mut Batch, id: &PipelineRunId, state: RunState, error: Option<&str>) -> Result<(), Fault> {
-    let Some(run) = world.get::<PipelineRun>(id.as_str())? else { return Ok(()) };
-    let TriggerKind::Incident { incident } = run.trigger.kind else { return Ok(()) };
-    let Some(incident) = world.list::<Incident>()?.into_iter().find(|known| known.id == incident) else { return Ok(()) };
+    // Known by what was asked for: one that could not even begin has left no pipeline run.
+    let asked = |incident: &Incident| incident.attempts.iter().any(|attempt| attempt.pipeline_run == *id);
+    let Some(incident) = world.list::<Incident>()?.into_iter().find(asked) else { return Ok(()) };
     let model = incident.model;
     let versions = world.scope::<ModelVersion>(model.as_str())?;
     let newest = versions.iter().filter(|version| version.pipeline_run.as_ref() == Some(id)).map(|version| version.version).max();

@@ -55,7 +55,10 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
     Name::parse(name)?;
     let kinds = [!step.run.is_empty(), step.training_set.is_some(), !step.materialize.is_empty(), step.gate.is_some()];
     if kinds.iter().filter(|is| **is).count() != 1 {
-        return Err(Refusal::invalid("step/kind", format!("step {name} must have exactly one of `run`, `training_set`, `materialize`, `gate`")));
+        return Err(Refusal::invalid(
+            "step/kind",
+            format!("step {name} must have exactly one of `run`, `training_set`, `materialize`, `gate`"),
+        ));
     }
     for (input, source) in &step.input {
         check_source(input, source, pipeline)?;
@@ -70,7 +73,9 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
         }
     }
     if step.training_set.is_some() && step.output.len() != 1 {
-        return Err(Refusal::invalid("step/output", "a training-set step has one output: its rows").hint("out = { rows = \"train.parquet\" }"));
+        return Err(
+            Refusal::invalid("step/output", "a training-set step has one output: its rows").hint("out = { rows = \"train.parquet\" }")
+        );
     }
     step.need.mem_bytes().map_err(|what| Refusal::invalid("step/need", what))?;
     if let Some(retry) = &step.retry
@@ -91,8 +96,10 @@ fn check_holes(step: &StepSpec, pipeline: &PipelineSpec) -> Result<(), Refusal> 
                 _ => pipeline.params.keys().map(String::as_str).collect(),
             };
             if !declared.contains(&name.as_str()) {
-                return Err(Refusal::invalid("step/placeholder", format!("`{{{kind}.{name}}}` names nothing"))
-                    .hint(format!("declared under `{kind}`: {}", if declared.is_empty() { "nothing".into() } else { declared.join(", ") })));
+                return Err(Refusal::invalid("step/placeholder", format!("`{{{kind}.{name}}}` names nothing")).hint(format!(
+                    "declared under `{kind}`: {}",
+                    if declared.is_empty() { "nothing".into() } else { declared.join(", ") }
+                )));
             }
         }
     }
@@ -165,7 +172,8 @@ mod tests {
     }
 
     fn refusal(steps: &[(&str, StepSpec)]) -> Option<Refusal> {
-        let spec = PipelineSpec { step: steps.iter().cloned().map(|(n, s)| (n.to_string(), s)).collect::<IndexMap<_, _>>(), ..Default::default() };
+        let spec =
+            PipelineSpec { step: steps.iter().cloned().map(|(n, s)| (n.to_string(), s)).collect::<IndexMap<_, _>>(), ..Default::default() };
         check("p", &spec).err()
     }
 

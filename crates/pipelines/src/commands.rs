@@ -59,9 +59,13 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
         TriggerKind::Api => spec.on.iter().any(|on| on == "api"),
     };
     if !allowed {
-        return Err(Refusal::new(domain::Kind::Forbidden, "pipeline/trigger", format!("pipeline {} does not list `api` under `on`", request.pipeline))
-            .hint("add \"api\" to `on`, or use `trimtab pipeline run`")
-            .into());
+        return Err(Refusal::new(
+            domain::Kind::Forbidden,
+            "pipeline/trigger",
+            format!("pipeline {} does not list `api` under `on`", request.pipeline),
+        )
+        .hint("add \"api\" to `on`, or use `trimtab pipeline run`")
+        .into());
     }
     let params = merge_params(&spec, &request.params)?;
     let id = match &request.id {
@@ -102,9 +106,11 @@ fn merge_params(spec: &PipelineSpec, given: &IndexMap<String, Scalar>) -> Result
     for (name, value) in given {
         let Some(default) = spec.params.get(name) else {
             let names: Vec<&str> = spec.params.keys().map(String::as_str).collect();
-            return Err(Refusal::invalid("pipeline/param", format!("there is no parameter `{name}`")).hint(format!("parameters: {}", names.join(", "))));
+            return Err(Refusal::invalid("pipeline/param", format!("there is no parameter `{name}`"))
+                .hint(format!("parameters: {}", names.join(", "))));
         };
-        let fits = std::mem::discriminant(default) == std::mem::discriminant(value) || (default.as_f64().is_some() && value.as_f64().is_some());
+        let fits =
+            std::mem::discriminant(default) == std::mem::discriminant(value) || (default.as_f64().is_some() && value.as_f64().is_some());
         if !fits && *default != Scalar::Null {
             let what = format!("parameter `{name}` is {}, not {}", default.type_name(), value.type_name());
             return Err(Refusal::invalid("pipeline/param", what).at(format!("params.{name}")));

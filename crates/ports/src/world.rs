@@ -87,10 +87,7 @@ const ATTEMPTS: usize = 100;
 /// Makes a decision on the newest world and commits it; made anew when something it read has changed meanwhile.
 ///
 /// The decision must be pure: it may run several times. An empty batch is not committed.
-pub async fn decide<T>(
-    store: &dyn MetadataStore,
-    decision: impl Fn(&World) -> Result<(Batch, T), CommitError>,
-) -> Result<T, CommitError> {
+pub async fn decide<T>(store: &dyn MetadataStore, decision: impl Fn(&World) -> Result<(Batch, T), CommitError>) -> Result<T, CommitError> {
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let (batch, value) = {

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use parking_lot::RwLock;
 use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, World, scalar_at};
 use reactor::{Activity, Worker};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -204,7 +204,8 @@ impl Gateway {
         let requests: Vec<FeatureRequest> = rows
             .iter()
             .map(|row| {
-                let request = row.fields.iter().filter_map(|(name, value)| Some((name.strip_prefix("request.")?.to_owned(), value.clone())));
+                let request =
+                    row.fields.iter().filter_map(|(name, value)| Some((name.strip_prefix("request.")?.to_owned(), value.clone())));
                 FeatureRequest { key: row.key.clone(), time: row.time, request: request.collect() }
             })
             .collect();
@@ -220,9 +221,13 @@ impl Gateway {
             counters.unlogged.fetch_add(count, Ordering::Relaxed);
             tracing::error!(%model, %error, "a prediction is not logged");
             if route.spec.log == LogSpec::Required {
-                return Err(Refusal::new(Kind::Unavailable, "serve/not_logged", "the prediction could not be logged, and the file requires it")
-                    .hint("free disk space, or set log = \"best_effort\"")
-                    .into());
+                return Err(Refusal::new(
+                    Kind::Unavailable,
+                    "serve/not_logged",
+                    "the prediction could not be logged, and the file requires it",
+                )
+                .hint("free disk space, or set log = \"best_effort\"")
+                .into());
             }
             return Ok(false);
         }
@@ -329,14 +334,14 @@ impl Gateway {
                 }
             },
         };
-        let shadows = self.lanes(model, &deployment, old.as_deref()).await;
+        let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
         let route = Route { champion, shadows, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());
         Ok(())
     }
 
-    async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Vec<Arc<ShadowLane>> {
+    async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Result<Vec<Arc<ShadowLane>>, Fault> {
         let challenger = deployment.challenger.iter().map(|shadow| (shadow.version, shadow.needs));
         let standing = deployment.shadows.iter().map(|version| (*version, None));
         let mut lanes: Vec<Arc<ShadowLane>> = Vec::new();
@@ -350,12 +355,22 @@ impl Gateway {
                 lanes.push(lane.clone());
                 continue;
             }
+            // The first route of a process: an earlier one may have begun this rollout.
+            let before = match deployment.challenger.as_ref().filter(|_| old.is_none() && needs.is_some()) {
+                Some(shadow) => self.answered_before(model, version, shadow.since).await?,
+                None => HashSet::new(),
+            };
             match self.pool.get(model, version).await {
-                Ok(handle) => lanes.push(ShadowLane::start(model, version, needs, handle, self.sinks.clone())),
+                Ok(handle) => lanes.push(ShadowLane::start(model, version, needs, before, handle, self.sinks.clone())),
                 Err(error) => tracing::error!(%model, %version, %error, "a shadow does not load"),
             }
         }
-        lanes
+        Ok(lanes)
+    }
+
+    async fn answered_before(&self, model: &ModelName, version: VersionNumber, since: Timestamp) -> Result<HashSet<String>, Fault> {
+        self.sealer.seal(&format!("prediction/{model}"), self.sinks.clock.event_now()).await?;
+        shadow::answered(&*self.sinks.rows, model, version, since).await
     }
 
     /// The worker that keeps routes in line with the log.
@@ -375,15 +390,18 @@ fn calendar(declared: Option<&ModelSpec>) -> Option<(Timestamp, domain::Span)> {
 }
 
 fn not_served(model: &ModelName) -> Refusal {
-    Refusal::not_found("serve/no_champion", format!("model {model} has no champion")).hint(format!("trimtab model ls; set the alias `champion` of {model}"))
+    Refusal::not_found("serve/no_champion", format!("model {model} has no champion"))
+        .hint(format!("trimtab model ls; set the alias `champion` of {model}"))
 }
 
 fn refuse(model: &ModelName, error: PredictError) -> ServeError {
     match error {
         PredictError::Refused(refusal) => refusal.into(),
-        PredictError::Unavailable(why) => Refusal::new(Kind::Unavailable, "serve/worker_down", format!("model {model} cannot answer: {why}"))
-            .hint("the worker is started again; send the request again")
-            .into(),
+        PredictError::Unavailable(why) => {
+            Refusal::new(Kind::Unavailable, "serve/worker_down", format!("model {model} cannot answer: {why}"))
+                .hint("the worker is started again; send the request again")
+                .into()
+        }
         PredictError::Timeout => Refusal::new(Kind::Timeout, "serve/deadline", format!("model {model} did not answer within its deadline"))
             .hint("raise `deadline` under [model.NAME.serve], or send fewer rows")
             .into(),

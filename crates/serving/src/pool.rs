@@ -37,7 +37,8 @@ impl ModelPool {
 
     async fn load(&self, model: &ModelName, version: VersionNumber) -> Result<Arc<dyn ModelHandle>, LoadError> {
         let found = World::new(self.store.snapshot()?).get::<ModelVersion>(&format!("{model}/{version}"))?;
-        let found = found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
+        let found =
+            found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
         self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path }).await
     }
 

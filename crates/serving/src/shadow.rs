@@ -1,9 +1,12 @@
 //! A version that answers beside the champion: a bounded queue and one task.
 
 use arrow::record_batch::RecordBatch;
-use domain::{Actor, Batch, Event, ModelName, Row, Scalar, VersionNumber};
-use ports::{AppendError, Clock, MetadataStore, ModelHandle, RowLog};
+use domain::entity::Deployment;
+use domain::{Actor, Batch, Event, Fault, ModelName, Row, Scalar, Timestamp, VersionNumber};
+use parking_lot::Mutex;
+use ports::{AppendError, Clock, CommitError, MetadataStore, ModelHandle, RowLog, decide, scalar_at};
 use reactor::{Activity, Busy};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +31,8 @@ pub(crate) struct ShadowLane {
     pub(crate) answered: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    /// Requests that it has answered, each once; forgotten once the log was told that they are enough.
+    counted: Mutex<Option<HashSet<String>>>,
     queue: mpsc::Sender<Copied>,
 }
 
@@ -41,11 +46,12 @@ pub(crate) struct Sinks {
 }
 
 impl ShadowLane {
-    /// Starts the lane; its task ends when the last route lets go of it.
+    /// Starts the lane; its task ends when the last route lets go of it. `before`: requests that an earlier process had it answer.
     pub(crate) fn start(
         model: &ModelName,
         version: VersionNumber,
         needs: Option<u64>,
+        before: HashSet<String>,
         handle: Arc<dyn ModelHandle>,
         sinks: Sinks,
     ) -> Arc<ShadowLane> {
@@ -56,9 +62,11 @@ impl ShadowLane {
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            counted: Mutex::new(needs.map(|_| before)),
             queue,
         });
-        tokio::spawn(run(Arc::downgrade(&lane), model.clone(), version, handle, sinks, asked));
+        let busy = sinks.activity.begin();
+        tokio::spawn(run(Arc::downgrade(&lane), model.clone(), version, handle, sinks, asked, busy));
         lane
     }
 
@@ -80,7 +88,13 @@ async fn run(
     handle: Arc<dyn ModelHandle>,
     sinks: Sinks,
     mut asked: mpsc::Receiver<Copied>,
+    starting: Busy,
 ) {
+    // An earlier process may have had the last answer, and not told of it.
+    if let Some(lane) = lane.upgrade() {
+        tell_if_enough(&sinks, &model, &lane).await;
+    }
+    drop(starting);
     while let Some(copied) = asked.recv().await {
         let began = Instant::now();
         let answer = handle.predict(&copied.features, copied.deadline).await;
@@ -88,16 +102,17 @@ async fn run(
         let Some(lane) = lane.upgrade() else { return };
         match answer {
             Ok(values) => {
-                let rows: Vec<Row> = copied.rows.into_iter().zip(values).map(|(row, value)| shadow_row(row, version, value, latency)).collect();
-                let count = rows.len() as u64;
+                let ids: Vec<String> = copied.rows.iter().map(|row| row.id.clone()).collect();
+                let rows: Vec<Row> =
+                    copied.rows.into_iter().zip(values).map(|(row, value)| shadow_row(row, version, value, latency)).collect();
                 if let Err(error) = sinks.rows.append(&format!("prediction/{model}"), rows).await {
                     log_loss(&model, &error);
                 }
-                let before = lane.answered.fetch_add(count, Ordering::SeqCst);
-                let needs = lane.needs.unwrap_or(u64::MAX);
-                if before < needs && before + count >= needs {
-                    served(&sinks, &model, &lane).await;
+                lane.answered.fetch_add(ids.len() as u64, Ordering::SeqCst);
+                if let Some(counted) = lane.counted.lock().as_mut() {
+                    counted.extend(ids);
                 }
+                tell_if_enough(&sinks, &model, &lane).await;
             }
             Err(error) => {
                 lane.failed.fetch_add(copied.rows.len() as u64, Ordering::SeqCst);
@@ -107,17 +122,57 @@ async fn run(
     }
 }
 
-async fn served(sinks: &Sinks, model: &ModelName, lane: &ShadowLane) {
-    let _busy = sinks.activity.begin();
-    let batch = Batch::new(Actor::System("serving.shadow".into()), sinks.clock.event_now()).event(Event::ShadowServed {
-        model: model.clone(),
-        version: lane.version,
-        answered: lane.answered.load(Ordering::SeqCst),
-        failed: lane.failed.load(Ordering::SeqCst),
-    });
-    if let Err(error) = sinks.store.commit(batch).await {
-        tracing::error!(%model, %error, "the end of a shadow could not be told; it goes on");
+/// Once it has answered all that it must, the log is told; when that fails, the next answer tries again.
+async fn tell_if_enough(sinks: &Sinks, model: &ModelName, lane: &ShadowLane) {
+    let Some(answered) = lane.counted.lock().as_ref().map(|counted| counted.len() as u64) else { return };
+    if lane.needs.is_none_or(|needs| answered < needs) {
+        return;
     }
+    let _busy = sinks.activity.begin();
+    match served(sinks, model, lane, answered).await {
+        Ok(()) => *lane.counted.lock() = None,
+        Err(error) => tracing::error!(%model, %error, "the end of a shadow could not be told; it goes on"),
+    }
+}
+
+/// Marks the deployment and says so in one commit, so that it is told once.
+async fn served(sinks: &Sinks, model: &ModelName, lane: &ShadowLane, answered: u64) -> Result<(), CommitError> {
+    let (now, failed) = (sinks.clock.event_now(), lane.failed.load(Ordering::SeqCst));
+    decide(&*sinks.store, |world| {
+        let mut batch = Batch::new(Actor::System("serving.shadow".into()), now);
+        let Some(mut deployment) = world.get::<Deployment>(model.as_str())? else { return Ok((batch, ())) };
+        if let Some(shadow) = deployment.challenger.as_mut().filter(|shadow| shadow.version == lane.version && !shadow.served) {
+            shadow.served = true;
+            batch.write(&deployment);
+            batch.say(Event::ShadowServed { model: model.clone(), version: lane.version, answered, failed });
+        }
+        Ok((batch, ()))
+    })
+    .await
+}
+
+/// Requests that a shadow has answered since `since`, from the sealed rows: the newest segments, as far as they go back.
+pub(crate) async fn answered(
+    rows: &dyn RowLog,
+    model: &ModelName,
+    version: VersionNumber,
+    since: Timestamp,
+) -> Result<HashSet<String>, Fault> {
+    let suffix = format!("#{version}");
+    let mut ids = HashSet::new();
+    for segment in rows.segments(&format!("prediction/{model}"))?.iter().rev() {
+        let batch = rows.read(segment).await?;
+        let scalar = |column: &str, row| batch.column_by_name(column).map_or(Scalar::Null, |column| scalar_at(column, row));
+        let is_since = |row: &usize| Timestamp::parse(&scalar("_at", *row).to_string()).is_some_and(|arrived| arrived >= since);
+        let new: Vec<usize> = (0..batch.num_rows()).filter(is_since).collect();
+        if new.is_empty() {
+            break;
+        }
+        let is_shadow = |row: &usize| scalar("role", *row) == Scalar::Text("shadow".into());
+        let own = new.into_iter().filter(is_shadow).map(|row| scalar("_id", row).to_string());
+        ids.extend(own.filter_map(|id| Some(id.strip_suffix(&suffix)?.to_owned())));
+    }
+    Ok(ids)
 }
 
 fn log_loss(model: &ModelName, error: &AppendError) {

@@ -39,13 +39,7 @@ impl Rate {
         let scale = 1.0 + z * z / trials;
         let centre = (p + z * z / (2.0 * trials)) / scale;
         let half = z * (p * (1.0 - p) / trials + (z / (2.0 * trials)).powi(2)).sqrt() / scale;
-        Some(Rate {
-            value: p,
-            low: (centre - half).max(0.0),
-            high: (centre + half).min(1.0),
-            n,
-            level,
-        })
+        Some(Rate { value: p, low: (centre - half).max(0.0), high: (centre + half).min(1.0), n, level })
     }
 }
 
@@ -56,32 +50,17 @@ mod tests {
 
     #[test]
     fn agrees_with_statsmodels() {
-        for (hits, n, low, high) in [
-            (94, 95, 0.9427612985868637, 0.9981394237376521),
-            (91, 95, 0.8966912227790326, 0.9835062271374501),
-        ] {
+        for (hits, n, low, high) in [(94, 95, 0.9427612985868637, 0.9981394237376521), (91, 95, 0.8966912227790326, 0.9835062271374501)] {
             let rate = Rate::wilson(hits, n, 0.95).unwrap();
-            assert!(
-                (rate.low - low).abs() < 1e-9 && (rate.high - high).abs() < 1e-9,
-                "{rate:?}"
-            );
+            assert!((rate.low - low).abs() < 1e-9 && (rate.high - high).abs() < 1e-9, "{rate:?}");
         }
     }
 
     #[test]
     fn the_ends_are_mirror_images_and_nothing_has_no_rate() {
-        let (none, all) = (
-            Rate::wilson(0, 20, 0.9).unwrap(),
-            Rate::wilson(20, 20, 0.9).unwrap(),
-        );
+        let (none, all) = (Rate::wilson(0, 20, 0.9).unwrap(), Rate::wilson(20, 20, 0.9).unwrap());
         assert!((none.high - (1.0 - all.low)).abs() < 1e-12 && all.high == 1.0);
-        for (hits, n, level) in [
-            (0, 0, 0.95),
-            (3, 2, 0.95),
-            (1, 2, 0.0),
-            (1, 2, 1.0),
-            (1, 2, f64::NAN),
-        ] {
+        for (hits, n, level) in [(0, 0, 0.95), (3, 2, 0.95), (1, 2, 0.0), (1, 2, 1.0), (1, 2, f64::NAN)] {
             assert_eq!(Rate::wilson(hits, n, level), None);
         }
     }

@@ -11,16 +11,8 @@ impl Ranked {
     pub fn new(truth: &[f64], score: &[f64], unit: &[u32]) -> Ranked {
         let mut order: Vec<usize> = (0..truth.len()).collect();
         order.sort_unstable_by(|a, b| score[*a].total_cmp(&score[*b]));
-        let ends_tie = |at: usize| {
-            order
-                .get(at + 1)
-                .is_none_or(|next| score[*next] != score[order[at]])
-        };
-        let rows = order
-            .iter()
-            .enumerate()
-            .map(|(at, row)| (unit[*row], truth[*row] == 1.0, ends_tie(at)))
-            .collect();
+        let ends_tie = |at: usize| order.get(at + 1).is_none_or(|next| score[*next] != score[order[at]]);
+        let rows = order.iter().enumerate().map(|(at, row)| (unit[*row], truth[*row] == 1.0, ends_tie(at))).collect();
         Ranked { rows }
     }
 

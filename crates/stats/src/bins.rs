@@ -47,16 +47,9 @@ impl Bins {
     /// assert_eq!(bins.count_numbers(&[Some(25.0), Some(f64::INFINITY), Some(f64::NAN), None]), [0, 1, 0, 1, 2]);
     /// ```
     pub fn numeric(reference: &[Option<f64>], n: usize) -> Bins {
-        let mut sorted: Vec<f64> = reference
-            .iter()
-            .flatten()
-            .copied()
-            .filter(|x| x.is_finite())
-            .collect();
+        let mut sorted: Vec<f64> = reference.iter().flatten().copied().filter(|x| x.is_finite()).collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        let quantiles: Vec<f64> = (1..n)
-            .filter_map(|i| quantile(&sorted, i as f64 / n as f64))
-            .collect();
+        let quantiles: Vec<f64> = (1..n).filter_map(|i| quantile(&sorted, i as f64 / n as f64)).collect();
         let mut edges = Vec::with_capacity(n);
         for tied in quantiles.chunk_by(|a, b| a == b) {
             edges.push(tied[0]);
@@ -81,10 +74,7 @@ impl Bins {
         let mut values: Vec<(&str, u64)> = counts.into_iter().collect();
         values.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         values.truncate(MAX_CATEGORIES);
-        let mut values: Vec<String> = values
-            .into_iter()
-            .map(|(value, _)| value.to_owned())
-            .collect();
+        let mut values: Vec<String> = values.into_iter().map(|(value, _)| value.to_owned()).collect();
         values.sort_unstable();
         Bins::Categorical { values }
     }
@@ -125,9 +115,9 @@ impl Bins {
     /// ```
     pub fn of_label(&self, label: Option<&str>) -> usize {
         match (self, label) {
-            (Bins::Categorical { values }, Some(label)) => values
-                .binary_search_by(|value| value.as_str().cmp(label))
-                .unwrap_or(values.len()),
+            (Bins::Categorical { values }, Some(label)) => {
+                values.binary_search_by(|value| value.as_str().cmp(label)).unwrap_or(values.len())
+            }
             _ => self.null(),
         }
     }
@@ -169,67 +159,43 @@ mod tests {
     #[test]
     fn a_constant_reference_still_sees_a_move_either_way() {
         let bins = numeric(&[5.0; 40]);
-        assert_eq!(
-            bins.count_numbers(&[Some(4.0), Some(5.0), Some(6.0)]),
-            [1, 1, 1, 0]
-        );
+        assert_eq!(bins.count_numbers(&[Some(4.0), Some(5.0), Some(6.0)]), [1, 1, 1, 0]);
     }
 
     #[test]
     fn a_mostly_zero_reference_tells_zero_from_more() {
         let mut values = vec![0.0; 95];
         values.extend([1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(
-            numeric(&values).count_numbers(&[Some(-1.0), Some(0.0), Some(0.5)]),
-            [1, 1, 1, 0]
-        );
+        assert_eq!(numeric(&values).count_numbers(&[Some(-1.0), Some(0.0), Some(0.5)]), [1, 1, 1, 0]);
     }
 
     #[test]
     fn an_empty_reference_has_one_open_bin_and_the_null_bin() {
-        for bins in [
-            Bins::numeric(&[], 10),
-            Bins::numeric(&[None, Some(f64::NAN), Some(f64::INFINITY)], 10),
-        ] {
+        for bins in [Bins::numeric(&[], 10), Bins::numeric(&[None, Some(f64::NAN), Some(f64::INFINITY)], 10)] {
             assert_eq!(bins.count_numbers(&[Some(1.0), None]), [1, 1]);
         }
-        assert_eq!(
-            Bins::categorical::<&str>(&[]).count_labels(&[Some("x"), None]),
-            [1, 1]
-        );
+        assert_eq!(Bins::categorical::<&str>(&[]).count_labels(&[Some("x"), None]), [1, 1]);
     }
 
     #[test]
     fn categories_beyond_the_limit_are_other_and_the_frequent_stay() {
-        let mut values: Vec<Option<String>> = (0..MAX_CATEGORIES + 500)
-            .map(|i| Some(format!("v{i:05}")))
-            .collect();
+        let mut values: Vec<Option<String>> = (0..MAX_CATEGORIES + 500).map(|i| Some(format!("v{i:05}"))).collect();
         values.extend((0..3).map(|_| Some("z-last-but-frequent".to_owned())));
         let bins = Bins::categorical(&values);
         assert_eq!(bins.len(), MAX_CATEGORIES + 2);
         assert_eq!(bins.count_labels(&values)[MAX_CATEGORIES], 501);
-        assert_eq!(
-            bins.of_label(Some("z-last-but-frequent")),
-            MAX_CATEGORIES - 1
-        );
+        assert_eq!(bins.of_label(Some("z-last-but-frequent")), MAX_CATEGORIES - 1);
     }
 
     #[test]
     fn a_changed_type_shows() {
-        assert_eq!(
-            numeric(&[1.0, 2.0]).of_label(Some("x")),
-            numeric(&[1.0, 2.0]).null()
-        );
+        assert_eq!(numeric(&[1.0, 2.0]).of_label(Some("x")), numeric(&[1.0, 2.0]).null());
         assert_eq!(Bins::categorical(&[Some("a")]).of_number(Some(1.0)), 1);
     }
 
     #[test]
     fn survive_json() {
-        for bins in [
-            numeric(&[0.0; 9]),
-            numeric(&[f64::MIN, 0.1, f64::MAX]),
-            Bins::categorical(&[Some("a\"b")]),
-        ] {
+        for bins in [numeric(&[0.0; 9]), numeric(&[f64::MIN, 0.1, f64::MAX]), Bins::categorical(&[Some("a\"b")])] {
             let text = serde_json::to_string(&bins).unwrap();
             assert_eq!(serde_json::from_str::<Bins>(&text).unwrap(), bins);
         }

@@ -66,35 +66,20 @@ pub fn paired_difference(
     if units.n < 2 || !(level > 0.0 && level < 1.0) {
         return None;
     }
-    let mut draws = Draws {
-        rng: ChaCha8Rng::seed_from_u64(seed),
-        strata: &units.strata,
-        drawn: Vec::new(),
-    };
+    let mut draws = Draws { rng: ChaCha8Rng::seed_from_u64(seed), strata: &units.strata, drawn: Vec::new() };
     let mut differences = if metric == Metric::Auc {
-        let (old, new) = (
-            Ranked::new(truth, champion, &units.of_row),
-            Ranked::new(truth, challenger, &units.of_row),
-        );
+        let (old, new) = (Ranked::new(truth, champion, &units.of_row), Ranked::new(truth, challenger, &units.of_row));
         draws.evaluate(replicates, |drawn| {
             let mut weight = vec![0.0; units.n];
             drawn.iter().for_each(|unit| weight[*unit as usize] += 1.0);
             Some(new.auc(&weight)? - old.auc(&weight)?)
         })
     } else {
-        let sums = units.sums(
-            &metric.all_terms(truth, champion)?,
-            &metric.all_terms(truth, challenger)?,
-        );
+        let sums = units.sums(&metric.all_terms(truth, champion)?, &metric.all_terms(truth, challenger)?);
         draws.evaluate(replicates, |drawn| {
             let mut total = Sums::default();
-            drawn
-                .iter()
-                .for_each(|unit| total.add(&sums[*unit as usize]));
-            Some(
-                metric.finish(&total.challenger, total.rows)?
-                    - metric.finish(&total.champion, total.rows)?,
-            )
+            drawn.iter().for_each(|unit| total.add(&sums[*unit as usize]));
+            Some(metric.finish(&total.challenger, total.rows)? - metric.finish(&total.champion, total.rows)?)
         })
     };
     if differences.len() * 2 < replicates {
@@ -128,17 +113,12 @@ impl Units {
         let rows = 0..u32::try_from(truth.len()).ok()?;
         let Some(groups) = groups else {
             let strata = if metric == Metric::Auc {
-                let (positives, negatives) =
-                    rows.clone().partition(|row| truth[*row as usize] == 1.0);
+                let (positives, negatives) = rows.clone().partition(|row| truth[*row as usize] == 1.0);
                 vec![positives, negatives]
             } else {
                 vec![rows.clone().collect()]
             };
-            return Some(Units {
-                of_row: rows.collect(),
-                n: truth.len(),
-                strata,
-            });
+            return Some(Units { of_row: rows.collect(), n: truth.len(), strata });
         };
         if groups.len() != truth.len() {
             return None;
@@ -146,26 +126,15 @@ impl Units {
         let mut keys = groups.to_vec();
         keys.sort_unstable();
         keys.dedup();
-        let of_row = groups
-            .iter()
-            .map(|key| keys.partition_point(|other| other < key) as u32)
-            .collect();
-        Some(Units {
-            of_row,
-            n: keys.len(),
-            strata: vec![(0..keys.len() as u32).collect()],
-        })
+        let of_row = groups.iter().map(|key| keys.partition_point(|other| other < key) as u32).collect();
+        Some(Units { of_row, n: keys.len(), strata: vec![(0..keys.len() as u32).collect()] })
     }
 
     /// The sums of every unit, so that a replicate adds units and not rows.
     fn sums(&self, champion: &[Terms], challenger: &[Terms]) -> Vec<Sums> {
         let mut sums = vec![Sums::default(); self.n];
         for (unit, (old, new)) in self.of_row.iter().zip(champion.iter().zip(challenger)) {
-            sums[*unit as usize].add(&Sums {
-                rows: 1.0,
-                champion: *old,
-                challenger: *new,
-            });
+            sums[*unit as usize].add(&Sums { rows: 1.0, champion: *old, challenger: *new });
         }
         sums
     }
@@ -194,21 +163,13 @@ struct Draws<'a> {
 
 impl Draws<'_> {
     /// The defined differences of all replicates.
-    fn evaluate(
-        &mut self,
-        replicates: usize,
-        difference: impl Fn(&[u32]) -> Option<f64>,
-    ) -> Vec<f64> {
+    fn evaluate(&mut self, replicates: usize, difference: impl Fn(&[u32]) -> Option<f64>) -> Vec<f64> {
         let mut replicate = || {
             self.drawn.clear();
             for stratum in self.strata {
                 let n = stratum.len() as u64;
                 let rng = &mut self.rng;
-                self.drawn.extend(
-                    stratum
-                        .iter()
-                        .map(|_| stratum[((u64::from(rng.next_u32()) * n) >> 32) as usize]),
-                );
+                self.drawn.extend(stratum.iter().map(|_| stratum[((u64::from(rng.next_u32()) * n) >> 32) as usize]));
             }
             difference(&self.drawn)
         };
@@ -239,17 +200,7 @@ mod tests {
 
     fn mae(seed: u64, days: u64, grouped: bool) -> Interval {
         let (truth, champion, challenger, groups) = rows(seed, days);
-        paired_difference(
-            Metric::Mae,
-            &truth,
-            &champion,
-            &challenger,
-            grouped.then_some(&groups[..]),
-            400,
-            0.9,
-            seed,
-        )
-        .unwrap()
+        paired_difference(Metric::Mae, &truth, &champion, &challenger, grouped.then_some(&groups[..]), 400, 0.9, seed).unwrap()
     }
 
     #[test]
@@ -262,16 +213,9 @@ mod tests {
     fn equal_models_differ_by_nothing() {
         let truth = [0.0, 1.0, 1.0, 0.0, 1.0];
         let p = [0.1, 0.7, 0.4, 0.6, 0.8];
-        for metric in Metric::ALL
-            .into_iter()
-            .filter(|metric| *metric != Metric::Mape)
-        {
+        for metric in Metric::ALL.into_iter().filter(|metric| *metric != Metric::Mape) {
             let interval = paired_difference(metric, &truth, &p, &p, None, 200, 0.95, 1).unwrap();
-            assert_eq!(
-                (interval.point, interval.low, interval.high),
-                (0.0, 0.0, 0.0),
-                "{metric:?}"
-            );
+            assert_eq!((interval.point, interval.low, interval.high), (0.0, 0.0, 0.0), "{metric:?}");
         }
     }
 
@@ -285,84 +229,31 @@ mod tests {
             (0..seeds).filter(covers).count()
         };
         let (days, rows) = (covered(true, 200), covered(false, 40));
-        assert!(
-            (160..=195).contains(&days),
-            "{days} of 200 at a level of 0.9"
-        ); // 20 blocks fall a little short of it
+        assert!((160..=195).contains(&days), "{days} of 200 at a level of 0.9"); // 20 blocks fall a little short of it
         assert!(rows < 25, "{rows} of 40 at a level of 0.9");
     }
 
     #[test]
     fn auc_by_groups_agrees_with_rows_when_each_row_is_a_group() {
         let truth: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
-        let champion: Vec<f64> = (0..100)
-            .map(|i| f64::from((i * 37) % 100) / 100.0)
-            .collect();
-        let challenger: Vec<f64> = truth
-            .iter()
-            .zip(&champion)
-            .map(|(y, p)| 0.3 * y + 0.7 * p)
-            .collect();
+        let champion: Vec<f64> = (0..100).map(|i| f64::from((i * 37) % 100) / 100.0).collect();
+        let challenger: Vec<f64> = truth.iter().zip(&champion).map(|(y, p)| 0.3 * y + 0.7 * p).collect();
         let groups: Vec<u64> = (0..100).collect();
-        let run = |groups| {
-            paired_difference(
-                Metric::Auc,
-                &truth,
-                &champion,
-                &challenger,
-                groups,
-                4000,
-                0.95,
-                1,
-            )
-            .unwrap()
-        };
+        let run = |groups| paired_difference(Metric::Auc, &truth, &champion, &challenger, groups, 4000, 0.95, 1).unwrap();
         let (rows, single) = (run(None), run(Some(&groups[..])));
         assert_eq!(rows.point, single.point);
-        assert!(
-            (rows.low - single.low).abs() < 0.02 && (rows.high - single.high).abs() < 0.02,
-            "{rows:?} {single:?}"
-        );
+        assert!((rows.low - single.low).abs() < 0.02 && (rows.high - single.high).abs() < 0.02, "{rows:?} {single:?}");
     }
 
     #[test]
     fn too_little_to_resample_is_none() {
         let (truth, champion, challenger, _) = rows(1, 1);
-        let run = |groups: Option<&[u64]>, level| {
-            paired_difference(
-                Metric::Mae,
-                &truth,
-                &champion,
-                &challenger,
-                groups,
-                100,
-                level,
-                1,
-            )
-        };
+        let run = |groups: Option<&[u64]>, level| paired_difference(Metric::Mae, &truth, &champion, &challenger, groups, 100, level, 1);
         assert_eq!(run(Some(&[5; 24]), 0.95), None);
         assert_eq!(run(Some(&[5; 23]), 0.95), None);
         assert_eq!(run(None, 1.0), None);
-        assert_eq!(
-            paired_difference(Metric::Mae, &[], &[], &[], None, 100, 0.95, 1),
-            None
-        );
-        assert_eq!(
-            paired_difference(Metric::Mae, &[1.0], &[1.0], &[2.0], None, 100, 0.95, 1),
-            None
-        );
-        assert_eq!(
-            paired_difference(
-                Metric::Mae,
-                &truth,
-                &champion,
-                &challenger[1..],
-                None,
-                100,
-                0.95,
-                1
-            ),
-            None
-        );
+        assert_eq!(paired_difference(Metric::Mae, &[], &[], &[], None, 100, 0.95, 1), None);
+        assert_eq!(paired_difference(Metric::Mae, &[1.0], &[1.0], &[2.0], None, 100, 0.95, 1), None);
+        assert_eq!(paired_difference(Metric::Mae, &truth, &champion, &challenger[1..], None, 100, 0.95, 1), None);
     }
 }

@@ -86,10 +86,7 @@ impl Metric {
     /// assert!(stats::Metric::Auc.higher_is_better() && !stats::Metric::Mae.higher_is_better());
     /// ```
     pub fn higher_is_better(self) -> bool {
-        matches!(
-            self,
-            Metric::R2 | Metric::Accuracy | Metric::F1 | Metric::Auc
-        )
+        matches!(self, Metric::R2 | Metric::Accuracy | Metric::F1 | Metric::Auc)
     }
 
     /// The metric's value. `None` when it is undefined: no rows, lengths that differ, a value that is not finite, a truth
@@ -134,16 +131,8 @@ impl Metric {
     /// The terms of every row; `None` as soon as one is undefined. R² is reckoned around the mean truth, which leaves it
     /// unchanged and keeps `sum y² - (sum y)² / n` from cancelling.
     pub(crate) fn all_terms(self, truth: &[f64], prediction: &[f64]) -> Option<Vec<Terms>> {
-        let centre = if self == Metric::R2 {
-            truth.iter().sum::<f64>() / truth.len() as f64
-        } else {
-            0.0
-        };
-        truth
-            .iter()
-            .zip(prediction)
-            .map(|(y, p)| self.terms(y - centre, p - centre))
-            .collect()
+        let centre = if self == Metric::R2 { truth.iter().sum::<f64>() / truth.len() as f64 } else { 0.0 };
+        truth.iter().zip(prediction).map(|(y, p)| self.terms(y - centre, p - centre)).collect()
     }
 
     fn terms(self, y: f64, p: f64) -> Option<Terms> {
@@ -164,11 +153,7 @@ impl Metric {
             Metric::R2 => [(y - p).powi(2), y, y * y],
             Metric::Mape => [(y - p).abs() / y.abs(), 0.0, 0.0],
             Metric::Accuracy => {
-                let class = if binary && probability {
-                    f64::from(p >= 0.5)
-                } else {
-                    p
-                };
+                let class = if binary && probability { f64::from(p >= 0.5) } else { p };
                 [f64::from(class != y), 0.0, 0.0]
             }
             Metric::F1 => match (y == 1.0, p >= 0.5) {
@@ -178,15 +163,7 @@ impl Metric {
             },
             Metric::LogLoss => {
                 let clipped = p.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
-                [
-                    -if y == 1.0 {
-                        clipped.ln()
-                    } else {
-                        (1.0 - clipped).ln()
-                    },
-                    0.0,
-                    0.0,
-                ]
+                [-if y == 1.0 { clipped.ln() } else { (1.0 - clipped).ln() }, 0.0, 0.0]
             }
             Metric::Auc => [0.0; 3],
         })
@@ -202,11 +179,7 @@ impl Metric {
             Metric::R2 => {
                 let spread = c - b * b / n;
                 // A spread within the rounding of its own sums is a constant truth.
-                if spread <= c * f64::EPSILON * n {
-                    f64::NAN
-                } else {
-                    1.0 - a / spread
-                }
+                if spread <= c * f64::EPSILON * n { f64::NAN } else { 1.0 - a / spread }
             }
             Metric::F1 => 2.0 * a / (2.0 * a + b),
             Metric::Auc => f64::NAN,
@@ -250,24 +223,15 @@ mod tests {
     #[test]
     fn perfect_predictions() {
         let truth = [0.0, 1.0, 1.0, 0.0];
-        for metric in Metric::ALL
-            .into_iter()
-            .filter(|metric| *metric != Metric::Mape)
-        {
+        for metric in Metric::ALL.into_iter().filter(|metric| *metric != Metric::Mape) {
             let best = if metric.higher_is_better() { 1.0 } else { 0.0 };
-            assert!(
-                (metric.value(&truth, &truth).unwrap() - best).abs() < 1e-12,
-                "{metric:?}"
-            );
+            assert!((metric.value(&truth, &truth).unwrap() - best).abs() < 1e-12, "{metric:?}");
         }
     }
 
     #[test]
     fn accuracy_takes_class_numbers_too() {
-        assert_eq!(
-            Metric::Accuracy.value(&[0.0, 1.0, 2.0, 3.0], &[0.0, 2.0, 2.0, 3.0]),
-            Some(0.75)
-        );
+        assert_eq!(Metric::Accuracy.value(&[0.0, 1.0, 2.0, 3.0], &[0.0, 2.0, 2.0, 3.0]), Some(0.75));
     }
 
     #[test]
@@ -282,10 +246,7 @@ mod tests {
     #[test]
     fn serde_uses_the_name() {
         for metric in Metric::ALL {
-            assert_eq!(
-                serde_json::to_string(&metric).unwrap(),
-                format!("\"{}\"", metric.name())
-            );
+            assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{}\"", metric.name()));
         }
     }
 

@@ -18,12 +18,7 @@ impl Points {
     /// The points of finite values, in any order.
     pub fn new(mut values: Vec<f64>) -> Points {
         values.sort_unstable_by(f64::total_cmp);
-        let mut points = Points(
-            values
-                .chunk_by(|a, b| a == b)
-                .map(|equal| (equal[0], equal.len() as u64))
-                .collect(),
-        );
+        let mut points = Points(values.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as u64)).collect());
         points.compress();
         points
     }
@@ -68,10 +63,7 @@ impl Points {
             if merges {
                 let share = next.1 as f64 / together as f64;
                 // A mixture cannot overflow; the clamp keeps rounding from disturbing the order.
-                *kept = (
-                    (kept.0 * (1.0 - share) + next.0 * share).clamp(kept.0, next.0),
-                    together,
-                );
+                *kept = ((kept.0 * (1.0 - share) + next.0 * share).clamp(kept.0, next.0), together);
             }
             merges
         });
@@ -84,9 +76,7 @@ mod tests {
 
     /// Values in a scattered order, all distinct and between 0 and 1.
     fn scattered(n: u64, from: u64) -> Vec<f64> {
-        (from..from + n)
-            .map(|i| (i as f64 * 0.618_033_988_749_894_9).fract())
-            .collect()
+        (from..from + n).map(|i| (i as f64 * 0.618_033_988_749_894_9).fract()).collect()
     }
 
     fn rank_error(points: &Points) -> f64 {
@@ -126,20 +116,12 @@ mod tests {
     fn a_frequent_value_stays_exact() {
         let mut values = scattered(5000, 0);
         values.extend([7.25; 5000]);
-        assert!(
-            Points::new(values)
-                .iter()
-                .any(|point| point == (7.25, 5000))
-        );
+        assert!(Points::new(values).iter().any(|point| point == (7.25, 5000)));
     }
 
     #[test]
     fn huge_values_do_not_overflow() {
         let values = (0..5000).map(|i| (f64::from(i) / 2500.0 - 1.0) * f64::MAX);
-        assert!(
-            Points::new(values.collect())
-                .iter()
-                .all(|(x, _)| x.is_finite())
-        );
+        assert!(Points::new(values.collect()).iter().all(|(x, _)| x.is_finite()));
     }
 }

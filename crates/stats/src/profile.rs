@@ -85,9 +85,7 @@ pub enum MergeError {
     #[error("a numeric profile cannot be merged with a categorical one")]
     Kind,
     /// Their counts lie in different bins.
-    #[error(
-        "profiles counted in different bins cannot be merged; profile both with the same reference's bins"
-    )]
+    #[error("profiles counted in different bins cannot be merged; profile both with the same reference's bins")]
     Bins,
 }
 
@@ -103,10 +101,7 @@ impl Profile {
             n: values.len() as u64,
             nulls: values.iter().filter(|x| x.is_none()).count() as u64,
             values: Values::Numeric(Numbers::new(values)),
-            binned: bins.map(|bins| Binned {
-                counts: bins.count_numbers(values),
-                bins: bins.clone(),
-            }),
+            binned: bins.map(|bins| Binned { counts: bins.count_numbers(values), bins: bins.clone() }),
         }
     }
 
@@ -128,10 +123,7 @@ impl Profile {
             n: values.len() as u64,
             nulls: values.iter().filter(|label| label.is_none()).count() as u64,
             values: Values::Categorical(labels),
-            binned: bins.map(|bins| Binned {
-                counts: bins.count_labels(values),
-                bins: bins.clone(),
-            }),
+            binned: bins.map(|bins| Binned { counts: bins.count_labels(values), bins: bins.clone() }),
         }
     }
 
@@ -157,10 +149,7 @@ impl Profile {
             _ => return Err(MergeError::Kind),
         }
         if let (Some(mine), Some(theirs)) = (&mut self.binned, &other.binned) {
-            mine.counts
-                .iter_mut()
-                .zip(&theirs.counts)
-                .for_each(|(mine, theirs)| *mine += theirs);
+            mine.counts.iter_mut().zip(&theirs.counts).for_each(|(mine, theirs)| *mine += theirs);
         }
         self.n += other.n;
         self.nulls += other.nulls;
@@ -200,10 +189,7 @@ impl Profile {
         match &self.values {
             Values::Numeric(numbers) => {
                 counts[bins.null()] += numbers.nan;
-                let infinite = [
-                    (f64::NEG_INFINITY, numbers.neg_inf),
-                    (f64::INFINITY, numbers.pos_inf),
-                ];
+                let infinite = [(f64::NEG_INFINITY, numbers.neg_inf), (f64::INFINITY, numbers.pos_inf)];
                 for (x, count) in numbers.points.iter().chain(infinite) {
                     counts[bins.of_number(Some(x))] += count;
                 }
@@ -261,14 +247,8 @@ impl Profile {
 
 impl Numbers {
     fn new(values: &[Option<f64>]) -> Numbers {
-        let count =
-            |has: fn(f64) -> bool| values.iter().flatten().filter(|x| has(**x)).count() as u64;
-        let finite: Vec<f64> = values
-            .iter()
-            .flatten()
-            .copied()
-            .filter(|x| x.is_finite())
-            .collect();
+        let count = |has: fn(f64) -> bool| values.iter().flatten().filter(|x| has(**x)).count() as u64;
+        let finite: Vec<f64> = values.iter().flatten().copied().filter(|x| x.is_finite()).collect();
         let n = finite.len() as f64;
         let mean = finite.iter().sum::<f64>() / n;
         let m2 = finite.iter().map(|x| (x - mean).powi(2)).sum();
@@ -288,10 +268,7 @@ impl Numbers {
         self.moments = match (self.finite, other.finite) {
             (_, 0) => self.moments,
             (0, _) => other.moments,
-            (n, m) => self
-                .moments
-                .zip(other.moments)
-                .and_then(|(a, b)| a.merged(n as f64, b, m as f64)),
+            (n, m) => self.moments.zip(other.moments).and_then(|(a, b)| a.merged(n as f64, b, m as f64)),
         };
         self.nan += other.nan;
         self.pos_inf += other.pos_inf;
@@ -307,11 +284,7 @@ impl Moments {
     fn merged(self, n: f64, other: Moments, m: f64) -> Option<Moments> {
         let step = other.mean - self.mean;
         let mean = self.mean * (n / (n + m)) + other.mean * (m / (n + m));
-        Moments {
-            mean,
-            m2: self.m2 + other.m2 + step * step * (n * m / (n + m)),
-        }
-        .if_finite()
+        Moments { mean, m2: self.m2 + other.m2 + step * step * (n * m / (n + m)) }.if_finite()
     }
 
     fn if_finite(self) -> Option<Moments> {
@@ -335,10 +308,7 @@ impl Labels {
         }
         let mut labels: Vec<(String, u64)> = std::mem::take(&mut self.counts).into_iter().collect();
         labels.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        self.other += labels
-            .drain(MAX_CATEGORIES..)
-            .map(|(_, count)| count)
-            .sum::<u64>();
+        self.other += labels.drain(MAX_CATEGORIES..).map(|(_, count)| count).sum::<u64>();
         self.counts = labels.into_iter().collect();
     }
 }

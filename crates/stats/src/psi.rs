@@ -35,9 +35,7 @@ pub fn psi(reference: &[u64], current: &[u64]) -> Option<f64> {
 /// ```
 pub fn js_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
     let term = |x: f64, m: f64| if x == 0.0 { 0.0 } else { x * (x / m).ln() };
-    let sum = sum_over_shares(reference, current, |p, q| {
-        term(p, (p + q) / 2.0) + term(q, (p + q) / 2.0)
-    })?;
+    let sum = sum_over_shares(reference, current, |p, q| term(p, (p + q) / 2.0) + term(q, (p + q) / 2.0))?;
     Some((sum / 2.0).max(0.0).sqrt())
 }
 
@@ -49,23 +47,13 @@ pub fn tvd(reference: &[u64], current: &[u64]) -> Option<f64> {
     Some(sum_over_shares(reference, current, |p, q| (p - q).abs())? / 2.0)
 }
 
-fn sum_over_shares(
-    reference: &[u64],
-    current: &[u64],
-    term: impl Fn(f64, f64) -> f64,
-) -> Option<f64> {
+fn sum_over_shares(reference: &[u64], current: &[u64], term: impl Fn(f64, f64) -> f64) -> Option<f64> {
     let total = |counts: &[u64]| counts.iter().map(|count| *count as f64).sum::<f64>();
     let (n, m) = (total(reference), total(current));
     if reference.len() != current.len() || n == 0.0 || m == 0.0 {
         return None;
     }
-    Some(
-        reference
-            .iter()
-            .zip(current)
-            .map(|(a, b)| term(*a as f64 / n, *b as f64 / m))
-            .sum(),
-    )
+    Some(reference.iter().zip(current).map(|(a, b)| term(*a as f64 / n, *b as f64 / m)).sum())
 }
 
 #[cfg(test)]

@@ -25,15 +25,8 @@ impl Threshold {
     /// assert_eq!(stats::Threshold::learn(&[], 0.1).value, 0.1);
     /// ```
     pub fn learn(window_scores: &[f64], floor: f64) -> Threshold {
-        let scores = window_scores
-            .iter()
-            .copied()
-            .filter(|score| score.is_finite());
-        Threshold {
-            value: scores.clone().fold(floor, f64::max),
-            floor,
-            n_windows: scores.count() as u64,
-        }
+        let scores = window_scores.iter().copied().filter(|score| score.is_finite());
+        Threshold { value: scores.clone().fold(floor, f64::max), floor, n_windows: scores.count() as u64 }
     }
 
     /// Whether a score lies beyond the threshold. The threshold itself was seen in the reference and does not.
@@ -52,11 +45,7 @@ mod tests {
 
     #[test]
     fn the_floor_rules_where_the_reference_is_calm_or_silent() {
-        for (scores, n) in [
-            (&[][..], 0),
-            (&[0.02, 0.09], 2),
-            (&[f64::NAN, f64::INFINITY], 0),
-        ] {
+        for (scores, n) in [(&[][..], 0), (&[0.02, 0.09], 2), (&[f64::NAN, f64::INFINITY], 0)] {
             let threshold = Threshold::learn(scores, 0.1);
             assert_eq!((threshold.value, threshold.n_windows), (0.1, n));
         }

@@ -76,10 +76,7 @@ pub(crate) fn wasserstein_sorted(u: &[(f64, f64)], v: &[(f64, f64)]) -> Option<f
 }
 
 fn sorted(points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
-    if points
-        .iter()
-        .any(|(x, weight)| !x.is_finite() || !weight.is_finite() || *weight < 0.0)
-    {
+    if points.iter().any(|(x, weight)| !x.is_finite() || !weight.is_finite() || *weight < 0.0) {
         return None;
     }
     let mut points = points.to_vec();
@@ -95,20 +92,12 @@ mod tests {
 
     #[test]
     fn nothing_to_compare_is_none() {
-        for (u, v) in [
-            (vec![], vec![1.0]),
-            (vec![1.0], vec![]),
-            (vec![f64::NAN], vec![1.0]),
-            (vec![1.0], vec![f64::INFINITY]),
-        ] {
+        for (u, v) in [(vec![], vec![1.0]), (vec![1.0], vec![]), (vec![f64::NAN], vec![1.0]), (vec![1.0], vec![f64::INFINITY])] {
             assert_eq!(wasserstein(&u, &v), None);
             assert_eq!(wasserstein_norm(&u, &v), None);
         }
         assert_eq!(wasserstein_weighted(&[(1.0, 0.0)], &[(1.0, 1.0)]), None);
-        assert_eq!(
-            wasserstein_weighted(&[(1.0, -1.0), (2.0, 3.0)], &[(1.0, 1.0)]),
-            None
-        );
+        assert_eq!(wasserstein_weighted(&[(1.0, -1.0), (2.0, 3.0)], &[(1.0, 1.0)]), None);
     }
 
     #[test]

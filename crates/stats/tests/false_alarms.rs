@@ -13,11 +13,8 @@ const REFERENCE_WINDOWS: usize = 8;
 fn alarms(seed: u64, shift: f64) -> [bool; 2] {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut uniform = move || f64::from(rng.next_u32()) / f64::from(u32::MAX);
-    let mut window = |shift| -> Vec<Option<f64>> {
-        (0..168)
-            .map(|_| Some((0..12).map(|_| uniform()).sum::<f64>() - 6.0 + shift))
-            .collect()
-    };
+    let mut window =
+        |shift| -> Vec<Option<f64>> { (0..168).map(|_| Some((0..12).map(|_| uniform()).sum::<f64>() - 6.0 + shift)).collect() };
     let windows: Vec<_> = (0..REFERENCE_WINDOWS).map(|_| window(0.0)).collect();
     let live = window(shift);
     let train = windows.concat();
@@ -25,10 +22,7 @@ fn alarms(seed: u64, shift: f64) -> [bool; 2] {
     let reference = Profile::numeric(&train, Some(&bins));
     let scores = |values: &Vec<Option<f64>>| {
         let profile = Profile::numeric(values, Some(&bins));
-        [
-            profile.psi_to(&reference, &bins).unwrap(),
-            profile.wasserstein_norm_to(&reference).unwrap(),
-        ]
+        [profile.psi_to(&reference, &bins).unwrap(), profile.wasserstein_norm_to(&reference).unwrap()]
     };
     let learnt: Vec<_> = windows.iter().map(scores).collect();
     let live = scores(&live);
@@ -51,10 +45,7 @@ fn calm_windows_pass_the_greatest_of_n_about_once_in_n_plus_one() {
     for rate in rates(0.0) {
         // Reference windows are part of what they are compared with, so live ones score a little higher.
         let expected = 1.0 / (REFERENCE_WINDOWS as f64 + 1.0);
-        assert!(
-            rate.low <= 1.5 * expected && rate.high >= expected,
-            "{rate:?}"
-        );
+        assert!(rate.low <= 1.5 * expected && rate.high >= expected, "{rate:?}");
     }
 }
 

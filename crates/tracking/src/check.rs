@@ -110,16 +110,20 @@ pub fn checked_log(log: RunLog) -> Result<RunLog, Refusal> {
 
 /// What one batch may hold.
 pub fn batch_limits(log: &RunLog) -> Result<(), Refusal> {
-    let counts = [("metrics", log.metrics.len(), METRICS_MAX), ("params", log.params.len(), PARAMS_MAX), ("tags", log.tags.len(), TAGS_MAX)];
+    let counts =
+        [("metrics", log.metrics.len(), METRICS_MAX), ("params", log.params.len(), PARAMS_MAX), ("tags", log.tags.len(), TAGS_MAX)];
     let all = counts.iter().map(|(_, count, _)| count).sum();
     for (noun, count, most) in counts.into_iter().chain([("items in all", all, ITEMS_MAX)]) {
         if count > most {
-            return Err(Refusal::invalid("batch/too_large", format!("a batch has {count} {noun}, at most {most} are allowed")).hint("send several batches"));
+            return Err(Refusal::invalid("batch/too_large", format!("a batch has {count} {noun}, at most {most} are allowed"))
+                .hint("send several batches"));
         }
     }
     let mut keys = HashSet::new();
     match log.params.iter().find(|param| !keys.insert(param.key.as_str())) {
-        Some(twice) => Err(Refusal::invalid("batch/duplicate", format!("param `{}` is in the batch twice", twice.key)).hint("send it once")),
+        Some(twice) => {
+            Err(Refusal::invalid("batch/duplicate", format!("param `{}` is in the batch twice", twice.key)).hint("send it once"))
+        }
         None => Ok(()),
     }
 }
@@ -148,7 +152,9 @@ mod tests {
 
     #[test]
     fn aliases_do_not_look_like_versions() {
-        for (name, good) in [("champion", true), ("v", true), ("va1", true), ("V12", false), ("v1", false), ("Latest", false), ("a b", false), ("", false)] {
+        for (name, good) in
+            [("champion", true), ("v", true), ("va1", true), ("V12", false), ("v1", false), ("Latest", false), ("a b", false), ("", false)]
+        {
             assert_eq!(alias(name).is_ok(), good, "{name}");
         }
     }

@@ -87,7 +87,9 @@ pub fn log_params(world: &World, id: &str, params: Vec<Param>, actor: &Actor, no
 pub fn keep_metrics(world: &World, id: &str, metrics: Vec<Metric>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
     change(world, id, actor, now, |model| {
         for metric in metrics {
-            let same = |known: &&mut Metric| (&known.key, &known.dataset_name, &known.dataset_digest) == (&metric.key, &metric.dataset_name, &metric.dataset_digest);
+            let same = |known: &&mut Metric| {
+                (&known.key, &known.dataset_name, &known.dataset_digest) == (&metric.key, &metric.dataset_name, &metric.dataset_digest)
+            };
             match model.metrics.iter_mut().find(same) {
                 Some(known) if metric.rank() > known.rank() => *known = metric,
                 Some(_) => {}

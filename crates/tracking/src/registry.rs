@@ -20,7 +20,14 @@ pub struct NewVersion {
 }
 
 /// Registers a name.
-pub fn create_model(world: &World, name: &str, tags: Vec<Tag>, description: &str, actor: &Actor, now: Timestamp) -> Decision<RegisteredModel> {
+pub fn create_model(
+    world: &World,
+    name: &str,
+    tags: Vec<Tag>,
+    description: &str,
+    actor: &Actor,
+    now: Timestamp,
+) -> Decision<RegisteredModel> {
     let name = check::model_name(name)?;
     if world.get::<RegisteredModel>(name.as_str())?.is_some() {
         return Err(taken(&name).into());
@@ -177,7 +184,14 @@ fn training_set(world: &World, pipeline_run: &PipelineRunId) -> Result<Option<Tr
 }
 
 /// Changes a version's description.
-pub fn describe_version(world: &World, name: &ModelName, number: VersionNumber, description: &str, actor: &Actor, now: Timestamp) -> Decision<ModelVersion> {
+pub fn describe_version(
+    world: &World,
+    name: &ModelName,
+    number: VersionNumber,
+    description: &str,
+    actor: &Actor,
+    now: Timestamp,
+) -> Decision<ModelVersion> {
     let version = ModelVersion { description: description.into(), updated: now, ..find_version(world, name, number)? };
     Ok((Batch::new(actor.clone(), now).put(&version), version))
 }
@@ -191,19 +205,36 @@ pub fn set_version_tag(world: &World, name: &ModelName, number: VersionNumber, t
 }
 
 /// Deletes a tag of a version; one that is not there is no error.
-pub fn delete_version_tag(world: &World, name: &ModelName, number: VersionNumber, key: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
+pub fn delete_version_tag(
+    world: &World,
+    name: &ModelName,
+    number: VersionNumber,
+    key: &str,
+    actor: &Actor,
+    now: Timestamp,
+) -> Decision<()> {
     let mut version = find_version(world, name, number)?;
     version.tags.retain(|tag| tag.key != key);
     Ok((Batch::new(actor.clone(), now).put(&version), ()))
 }
 
 /// Moves a version to a stage; with `archive`, those that are in it move to `Archived`.
-pub fn transition(world: &World, name: &ModelName, number: VersionNumber, stage: &str, archive: bool, actor: &Actor, now: Timestamp) -> Decision<ModelVersion> {
+pub fn transition(
+    world: &World,
+    name: &ModelName,
+    number: VersionNumber,
+    stage: &str,
+    archive: bool,
+    actor: &Actor,
+    now: Timestamp,
+) -> Decision<ModelVersion> {
     let known = ["None", "Staging", "Production", "Archived"].into_iter().find(|known| known.eq_ignore_ascii_case(stage));
     let hint = "use None, Staging, Production or Archived; better, use aliases";
     let stage = known.ok_or_else(|| Refusal::invalid("version/stage", format!("`{stage}` is no stage")).hint(hint))?;
     if archive && !matches!(stage, "Staging" | "Production") {
-        return Err(Refusal::invalid("version/stage", format!("others cannot be archived when a version goes to {stage}")).hint("leave out archive_existing_versions").into());
+        return Err(Refusal::invalid("version/stage", format!("others cannot be archived when a version goes to {stage}"))
+            .hint("leave out archive_existing_versions")
+            .into());
     }
     let version = ModelVersion { stage: stage.into(), updated: now, ..find_version(world, name, number)? };
     let mut batch = Batch::new(actor.clone(), now).put(&version);
@@ -263,7 +294,9 @@ fn refuse_if_served(world: &World, name: &ModelName, done: &str) -> Result<(), C
     let is_served = world.get::<Deployment>(name.as_str())?.is_some_and(|deployment| !deployment.versions().is_empty());
     if is_served || aliases::declared(world, name)?.is_some() {
         let what = format!("model `{name}` is served or declared in the project file and cannot be {done}");
-        return Err(Refusal::conflict("model/in_use", what).hint("delete its alias `champion`, or take it out of the project file first").into());
+        return Err(Refusal::conflict("model/in_use", what)
+            .hint("delete its alias `champion`, or take it out of the project file first")
+            .into());
     }
     Ok(())
 }

@@ -138,7 +138,8 @@ pub fn delete_tag(world: &World, id: &RunId, key: &str, actor: &Actor, now: Time
 /// Notes a model on its run, as clients before MLflow 3 do: in a tag that holds a JSON list.
 pub fn note_model(world: &World, id: &RunId, model_json: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
     let run = active(world, id)?;
-    let before = run.tag(MODELS_TAG).and_then(|list| list.trim().strip_prefix('[')?.strip_suffix(']')).filter(|list| !list.trim().is_empty());
+    let before =
+        run.tag(MODELS_TAG).and_then(|list| list.trim().strip_prefix('[')?.strip_suffix(']')).filter(|list| !list.trim().is_empty());
     let list = before.map_or_else(|| format!("[{model_json}]"), |before| format!("[{before}, {model_json}]"));
     let mut batch = Batch::new(actor.clone(), now);
     batch.run_writes.push(RunWrite::SetTag { run: id.clone(), tag: Tag::new(MODELS_TAG, list) });

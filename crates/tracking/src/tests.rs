@@ -136,7 +136,12 @@ async fn a_runs_name_and_its_tag_are_the_same() {
     assert_eq!(spare.artifact_uri, "mlflow-artifacts:/0/a/artifacts");
     let tagged = house.run("b", vec![Tag::new(RUN_NAME_TAG, "tagged"), Tag::new(PIPELINE_RUN_TAG, "p-1")]).await.unwrap();
     assert_eq!(tagged.name, "tagged");
-    let started = Event::RunStarted { run: tagged.id.clone(), experiment: tagged.experiment, name: tagged.name, pipeline_run: Some(PipelineRunId::new("p-1")) };
+    let started = Event::RunStarted {
+        run: tagged.id.clone(),
+        experiment: tagged.experiment,
+        name: tagged.name,
+        pipeline_run: Some(PipelineRunId::new("p-1")),
+    };
     assert_eq!(house.events(2), [started]);
     let change = RunChange { name: Some("new".into()), ..RunChange::default() };
     house.act(|world| runs::update(world, &tagged.id, change.clone(), &ada(), now())).await.unwrap();
@@ -202,7 +207,10 @@ async fn a_version_knows_where_it_came_from() {
     house.run("plain", vec![]).await.unwrap();
     let of = |run: &'static str| house.version(Some(run), "runs:/plain/model");
     let piped = of("piped").await.unwrap();
-    assert_eq!((piped.pipeline_run.as_ref().map(PipelineRunId::as_str), piped.training_set, piped.trained_until), (Some("p-1"), Some(set.id), Some(cutoff)));
+    assert_eq!(
+        (piped.pipeline_run.as_ref().map(PipelineRunId::as_str), piped.training_set, piped.trained_until),
+        (Some("p-1"), Some(set.id), Some(cutoff))
+    );
     assert_eq!(piped.artifact_path, "0/plain/artifacts/model");
     assert!(matches!(house.events(0).last(), Some(Event::ModelVersionRegistered { pipeline_run: Some(id), .. }) if id.as_str() == "p-1"));
     assert_eq!(of("tagged").await.unwrap().trained_until, Timestamp::parse("2011-01-31"));
@@ -228,7 +236,9 @@ async fn sources_lead_to_folders() {
     for source in ["models:/m-1", "models:/demand/1", "models:/demand@good"] {
         assert_eq!(place::of_source(&world, source).unwrap(), "0/models/m-1/artifacts", "{source}");
     }
-    for source in ["models:/m-2", "models:/demand/9", "models:/demand@bad", "runs:/none/x", "/etc/passwd", "file:///etc", "mlflow-artifacts:/", ""] {
+    for source in
+        ["models:/m-2", "models:/demand/9", "models:/demand@bad", "runs:/none/x", "/etc/passwd", "file:///etc", "mlflow-artifacts:/", ""]
+    {
         assert!(place::of_source(&world, source).is_err(), "{source}");
     }
 }
@@ -265,7 +275,10 @@ async fn the_project_file_has_a_say_in_its_models() {
     assert_eq!(house.events(before).iter().map(Event::name).collect::<Vec<_>>(), ["AliasSet"], "delivery follows the event");
     let delete = |world: &World| aliases::delete(world, &demand(), "champion", &ada(), now());
     assert_eq!(house.act(delete).await.unwrap_err(), "alias/in_use");
-    assert_eq!(house.act(|world| registry::delete_version(world, &demand(), VersionNumber(1), &ada(), now())).await.unwrap_err(), "alias/in_use");
+    assert_eq!(
+        house.act(|world| registry::delete_version(world, &demand(), VersionNumber(1), &ada(), now())).await.unwrap_err(),
+        "alias/in_use"
+    );
     house.declare(true).await;
     assert_eq!(house.alias("champion", 2).await.unwrap_err(), "alias/protected");
     house.alias("shadow", 2).await.unwrap();

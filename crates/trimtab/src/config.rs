@@ -63,7 +63,9 @@ fn explain(error: &toml::de::Error, text: &str, name: &str) -> Refusal {
         return Refusal::invalid("project/invalid", message.to_owned()).at(place);
     };
     if let Some((_, instead)) = NOT_YET.iter().find(|(key, _)| *key == unknown) {
-        return Refusal::invalid("project/not_yet", format!("`{unknown}` does not work in this version")).hint(format!("leave it out: {instead}")).at(place);
+        return Refusal::invalid("project/not_yet", format!("`{unknown}` does not work in this version"))
+            .hint(format!("leave it out: {instead}"))
+            .at(place);
     }
     let known: Vec<&str> = message.split("expected").nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect();
     suggest(Refusal::invalid("project/unknown_key", format!("unknown key `{unknown}`")), unknown, &known).at(place)
@@ -102,7 +104,8 @@ fn locate(refusal: Refusal, text: &str, name: &str) -> Refusal {
 
 /// The line of `[path]`, or of the key that ends the path within its table.
 fn line_of(text: &str, path: &str) -> Option<usize> {
-    let table = |path: &str| text.lines().position(|line| line.trim().strip_prefix('[').and_then(|rest| rest.split(']').next()) == Some(path));
+    let table =
+        |path: &str| text.lines().position(|line| line.trim().strip_prefix('[').and_then(|rest| rest.split(']').next()) == Some(path));
     if let Some(line) = table(path) {
         return Some(line + 1);
     }
@@ -141,7 +144,10 @@ mod tests {
             assert!(GOOD.contains(from), "{from}");
             let refusal = parse(&GOOD.replacen(from, to, 1), "trimtab.toml").unwrap_err();
             assert!(code.is_empty() || refusal.code == code, "{to}: {refusal:?}");
-            assert!(refusal.to_string().contains(text) && refusal.place.as_ref().unwrap().starts_with("trimtab.toml:"), "{to}: {refusal:?}");
+            assert!(
+                refusal.to_string().contains(text) && refusal.place.as_ref().unwrap().starts_with("trimtab.toml:"),
+                "{to}: {refusal:?}"
+            );
         }
     }
 }

@@ -19,7 +19,10 @@ use tracking::{logged_models, place};
 
 /// Below `/mlflow-artifacts`.
 pub(super) fn routes() -> Router<MlflowApi> {
-    Router::new().route("/artifacts", get(list)).route("/artifacts/", get(list)).route("/artifacts/{*path}", get(download).put(upload).delete(delete))
+    Router::new()
+        .route("/artifacts", get(list))
+        .route("/artifacts/", get(list))
+        .route("/artifacts/{*path}", get(download).put(upload).delete(delete))
 }
 
 /// Below `/mlflow`.
@@ -137,14 +140,21 @@ async fn list_of_run(State(api): State<MlflowApi>, Message(m): Message<dto::List
     listed(&api, run.artifact_uri, m.path).await
 }
 
-async fn list_of_model(State(api): State<MlflowApi>, Path(id): Path<String>, Message(m): Message<dto::ListModelArtifacts>) -> Reply<dto::Files> {
+async fn list_of_model(
+    State(api): State<MlflowApi>,
+    Path(id): Path<String>,
+    Message(m): Message<dto::ListModelArtifacts>,
+) -> Reply<dto::Files> {
     let model = logged_models::find(&api.world()?, &id)?;
     listed(&api, model.artifact_uri, m.artifact_directory_path).await
 }
 
 async fn listed(api: &MlflowApi, root_uri: String, path: Option<String>) -> Reply<dto::Files> {
     let path = checked(&path.unwrap_or_default())?;
-    let elsewhere = || Refusal::invalid("artifact/elsewhere", format!("`{root_uri}` is not in this server's artifact store")).hint("open it with its own client");
+    let elsewhere = || {
+        Refusal::invalid("artifact/elsewhere", format!("`{root_uri}` is not in this server's artifact store"))
+            .hint("open it with its own client")
+    };
     let root = place::relative(&root_uri).ok_or_else(elsewhere)?;
     let folder = place::join(&root, &path).ok_or_else(|| invalid(&path))?;
     let files = children(api, &folder, &path).await?;

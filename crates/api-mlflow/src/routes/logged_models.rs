@@ -44,7 +44,12 @@ async fn one(State(api): State<MlflowApi>, Path(id): Path<String>) -> Reply<dto:
     answer(logged_models::find(&api.world()?, &id)?)
 }
 
-async fn finalize(State(api): State<MlflowApi>, caller: Caller, Path(id): Path<String>, Message(m): Message<dto::FinalizeModel>) -> Reply<dto::OneLoggedModel> {
+async fn finalize(
+    State(api): State<MlflowApi>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Message(m): Message<dto::FinalizeModel>,
+) -> Reply<dto::OneLoggedModel> {
     let status = logged_status(&required(m.status, "status")?)?;
     answer(api.decide(&caller, |world, actor, now| logged_models::finalize(world, &id, status, actor, now)).await?)
 }
@@ -54,13 +59,23 @@ async fn delete(State(api): State<MlflowApi>, caller: Caller, Path(id): Path<Str
     done()
 }
 
-async fn log_params(State(api): State<MlflowApi>, caller: Caller, Path(id): Path<String>, Message(m): Message<dto::LoggedModelParams>) -> Reply<Done> {
+async fn log_params(
+    State(api): State<MlflowApi>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Message(m): Message<dto::LoggedModelParams>,
+) -> Reply<Done> {
     let params = params(m.params)?;
     api.decide(&caller, |world, actor, now| logged_models::log_params(world, &id, params.clone(), actor, now)).await?;
     done()
 }
 
-async fn set_tags(State(api): State<MlflowApi>, caller: Caller, Path(id): Path<String>, Message(m): Message<dto::LoggedModelTags>) -> Reply<dto::OneLoggedModel> {
+async fn set_tags(
+    State(api): State<MlflowApi>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Message(m): Message<dto::LoggedModelTags>,
+) -> Reply<dto::OneLoggedModel> {
     let tags = tags(m.tags)?;
     answer(api.decide(&caller, |world, actor, now| logged_models::set_tags(world, &id, tags.clone(), actor, now)).await?)
 }
@@ -76,7 +91,8 @@ async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchLog
         let field = required(key.field_name, "order_by.field_name")?;
         order.push(if key.ascending == Some(false) { format!("{field} DESC") } else { field });
     }
-    let search = Search::parse(&Target::LOGGED_MODELS, m.filter.as_deref(), &order, m.page_token.as_deref(), limit(m.max_results, 100, 100)?)?;
+    let search =
+        Search::parse(&Target::LOGGED_MODELS, m.filter.as_deref(), &order, m.page_token.as_deref(), limit(m.max_results, 100, 100)?)?;
     let mut all = api.world()?.list::<LoggedModel>()?;
     all.retain(|model| m.experiment_ids.iter().any(|id| id == model.experiment.as_str()));
     let (page, next_page_token) = search.page(all, |a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));

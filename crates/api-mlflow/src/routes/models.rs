@@ -39,7 +39,8 @@ fn whole(world: &World, model: RegisteredModel) -> Result<dto::RegisteredModel, 
 
 async fn create(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::CreateModel>) -> Reply<dto::OneModel> {
     let (name, tags, description) = (required(m.name, "name")?, tags(m.tags)?, m.description.unwrap_or_default());
-    let model = api.decide(&caller, |world, actor, now| registry::create_model(world, &name, tags.clone(), &description, actor, now)).await?;
+    let model =
+        api.decide(&caller, |world, actor, now| registry::create_model(world, &name, tags.clone(), &description, actor, now)).await?;
     Ok(Json(dto::OneModel { registered_model: registered_model(model, Vec::new()) }))
 }
 
@@ -68,7 +69,8 @@ async fn one(State(api): State<MlflowApi>, Message(m): Message<dto::Named>) -> R
 }
 
 async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchModels>) -> Reply<dto::Models> {
-    let search = Search::parse(&Target::MODELS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit(m.max_results, 100, 1000)?)?;
+    let search =
+        Search::parse(&Target::MODELS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit(m.max_results, 100, 1000)?)?;
     let world = api.world()?;
     let (page, next_page_token) = search.page(world.list::<RegisteredModel>()?, |a, b| a.name.cmp(&b.name));
     let registered_models = page.into_iter().map(|model| whole(&world, model)).collect::<Result<_, _>>()?;

@@ -26,7 +26,13 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn parse(target: &Target, filter: Option<&str>, order_by: &[String], token: Option<&str>, limit: usize) -> Result<Self, Refusal> {
+    pub(super) fn parse(
+        target: &Target,
+        filter: Option<&str>,
+        order_by: &[String],
+        token: Option<&str>,
+        limit: usize,
+    ) -> Result<Self, Refusal> {
         let order = order_by.iter().map(|key| OrderBy::parse(key, target)).collect::<Result<_, _>>()?;
         Ok(Search { filter: Expr::parse(filter.unwrap_or(""), target)?, order, skip: token.map_or(Ok(0), offset)?, limit })
     }

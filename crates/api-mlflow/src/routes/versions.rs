@@ -63,7 +63,8 @@ async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchMod
     let limit = limit(m.max_results, 10_000, 200_000)?;
     let search = Search::parse(&Target::VERSIONS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit)?;
     let world = api.world()?;
-    let newest_first = |a: &ModelVersion, b: &ModelVersion| b.updated.cmp(&a.updated).then_with(|| a.model.cmp(&b.model)).then(b.version.cmp(&a.version));
+    let newest_first =
+        |a: &ModelVersion, b: &ModelVersion| b.updated.cmp(&a.updated).then_with(|| a.model.cmp(&b.model)).then(b.version.cmp(&a.version));
     let (page, next_page_token) = search.page(world.list::<ModelVersion>()?, newest_first);
     let model_versions = page.into_iter().map(|version| with_aliases(&world, version)).collect::<Result<_, _>>()?;
     Ok(Json(dto::Versions { model_versions, next_page_token }))
@@ -77,7 +78,8 @@ async fn download_uri(State(api): State<MlflowApi>, Message(m): Message<dto::Ver
 
 async fn update(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::DescribeVersion>) -> Reply<dto::OneVersion> {
     let (name, number, description) = (name(m.name)?, version(m.version)?, m.description.unwrap_or_default());
-    let version = api.decide(&caller, |world, actor, now| registry::describe_version(world, &name, number, &description, actor, now)).await?;
+    let version =
+        api.decide(&caller, |world, actor, now| registry::describe_version(world, &name, number, &description, actor, now)).await?;
     answer(&api.world()?, version)
 }
 

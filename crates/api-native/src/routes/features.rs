@@ -1,9 +1,9 @@
 //! Pushed rows, values now, the project file.
 
+use crate::Api;
 use crate::error::ApiError;
 use crate::features_api::{OnlineAnswer, ProjectFile};
 use crate::request::{Caller, Record, Sent, instant, scalars};
-use crate::Api;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::Refusal;
@@ -23,7 +23,11 @@ pub(super) struct RowsOf {
     rows: Vec<Record>,
 }
 
-pub(super) async fn push_named(State(api): State<Api>, Path(source): Path<String>, Sent(sent): Sent<Rows>) -> Result<Json<PushReport>, ApiError> {
+pub(super) async fn push_named(
+    State(api): State<Api>,
+    Path(source): Path<String>,
+    Sent(sent): Sent<Rows>,
+) -> Result<Json<PushReport>, ApiError> {
     Ok(Json(api.features.push(&source, scalars("rows", sent.rows)?).await?))
 }
 
@@ -43,7 +47,10 @@ pub(super) struct OnlineRequest {
 
 pub(super) async fn online(State(api): State<Api>, Sent(sent): Sent<OnlineRequest>) -> Result<Json<OnlineAnswer>, ApiError> {
     if sent.features.is_empty() {
-        return Err(Refusal::invalid("features/none", "no feature views are asked for").at("features").hint("name them: {\"features\": [\"VIEW\"]}").into());
+        return Err(Refusal::invalid("features/none", "no feature views are asked for")
+            .at("features")
+            .hint("name them: {\"features\": [\"VIEW\"]}")
+            .into());
     }
     let at = sent.at.as_ref().map(|at| instant(at, || "at".into())).transpose()?;
     let entities = scalars("entities", sent.entities)?;

@@ -17,7 +17,11 @@ pub(super) struct ModelQuery {
     model: Option<String>,
 }
 
-pub(super) async fn list(State(api): State<Api>, Asked(query): Asked<ModelQuery>, Asked(page): Asked<PageQuery>) -> Result<Json<Page<Incident>>, ApiError> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Asked(query): Asked<ModelQuery>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<Page<Incident>>, ApiError> {
     let mut incidents = api.world()?.list::<Incident>()?;
     incidents.retain(|incident| query.model.as_ref().is_none_or(|model| incident.model.as_str() == model));
     incidents.sort_by(|a, b| (b.opened, &b.id).cmp(&(a.opened, &a.id)));
@@ -30,7 +34,11 @@ pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Resu
     Ok(Json(found.ok_or_else(refusal)?))
 }
 
-pub(super) async fn retrain(State(api): State<Api>, Path(id): Path<String>, Caller(actor): Caller) -> Result<(StatusCode, Json<Requested>), ApiError> {
+pub(super) async fn retrain(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Caller(actor): Caller,
+) -> Result<(StatusCode, Json<Requested>), ApiError> {
     let id = IncidentId::new(id);
     let pipeline_run = api.decide(&actor, |world, actor, now| monitoring::commands::retrain(world, &id, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(Requested { pipeline_run })))

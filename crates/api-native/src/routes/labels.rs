@@ -49,7 +49,9 @@ fn read(number: usize, sent: Sending) -> Result<Label, Refusal> {
     let place = |key: &str| format!("labels, row {number}, `{key}`");
     let key = sent.entity.map(|entity| {
         let columns = entity.into_iter().map(|(name, value)| match scalar(value, || place(&format!("entity.{name}")))? {
-            Scalar::Null => Err(Refusal::invalid("label/entity", "an entity's key is null").at(place(&format!("entity.{name}"))).hint("send its value")),
+            Scalar::Null => {
+                Err(Refusal::invalid("label/entity", "an entity's key is null").at(place(&format!("entity.{name}"))).hint("send its value"))
+            }
             value => Ok((name, value.to_string())),
         });
         columns.collect::<Result<_, _>>().map(EntityKey)

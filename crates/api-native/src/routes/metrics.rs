@@ -34,15 +34,19 @@ fn text(api: &Api) -> Result<String, Fault> {
     of_model("trimtab_prediction_failures", "Requests without an answer.", |model| model.failed);
     of_model("trimtab_predictions_unlogged", "Rows answered that the prediction log lost.", |model| model.unlogged);
     of_model("trimtab_feature_misses", "Feature values that were null when they were looked up.", |model| model.feature_misses);
-    let versions: Vec<(&ModelStatus, &VersionStatus)> = models.iter().flat_map(|model| model.versions.iter().map(move |version| (model, version))).collect();
+    let versions: Vec<(&ModelStatus, &VersionStatus)> =
+        models.iter().flat_map(|model| model.versions.iter().map(move |version| (model, version))).collect();
     let mut of_version = |name: &str, help: &str, shadows_only: bool, value: fn(&VersionStatus) -> u64| {
         let shown = versions.iter().filter(|(_, version)| !shadows_only || version.role == "shadow");
-        let samples = shown.map(|(model, version)| (vec![("model", model.model.to_string()), ("version", version.version.to_string())], value(version)));
+        let samples = shown
+            .map(|(model, version)| (vec![("model", model.model.to_string()), ("version", version.version.to_string())], value(version)));
         page.family(name, "counter", help, samples);
     };
     of_version("trimtab_shadow_answers", "Rows answered by shadows.", true, |version| version.answered);
     of_version("trimtab_shadow_failures", "Rows that shadows did not answer.", true, |version| version.failed);
-    of_version("trimtab_shadow_drops", "Requests that were not copied to a shadow because its queue was full.", true, |version| version.dropped);
+    of_version("trimtab_shadow_drops", "Requests that were not copied to a shadow because its queue was full.", true, |version| {
+        version.dropped
+    });
     of_version("trimtab_worker_crashes", "Crashes of model workers.", false, |version| version.crashes);
     let waiting = notifications_waiting(&api.world()?)? as u64;
     page.family("trimtab_notifications_waiting", "gauge", "Notifications not delivered yet.", [(vec![], waiting)]);

@@ -94,7 +94,11 @@ pub(super) struct RolledBack {
     version: VersionNumber,
 }
 
-pub(super) async fn rollback(State(api): State<Api>, Path(name): Path<String>, Caller(actor): Caller) -> Result<Json<RolledBack>, ApiError> {
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Caller(actor): Caller,
+) -> Result<Json<RolledBack>, ApiError> {
     let model = known(&api.world()?, &name)?;
     let version = api.decide(&actor, |world, actor, now| delivery::commands::rollback(world, &model, actor, now)).await?;
     Ok(Json(RolledBack { model, version }))

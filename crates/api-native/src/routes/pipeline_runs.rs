@@ -26,7 +26,11 @@ pub(super) struct PipelineQuery {
     pipeline: Option<String>,
 }
 
-pub(super) async fn list(State(api): State<Api>, Asked(query): Asked<PipelineQuery>, Asked(page): Asked<PageQuery>) -> Result<Json<Page<PipelineRun>>, ApiError> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Asked(query): Asked<PipelineQuery>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<Page<PipelineRun>>, ApiError> {
     let mut runs = api.world()?.list::<PipelineRun>()?;
     runs.retain(|run| query.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline));
     runs.sort_by(|a, b| (b.requested, &b.id).cmp(&(a.requested, &a.id)));
@@ -55,13 +59,21 @@ fn shown(world: &World, id: &str) -> Result<Shown, ApiError> {
     Ok(Shown { run, definition: version, steps })
 }
 
-pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>, Caller(actor): Caller) -> Result<(StatusCode, Json<Shown>), ApiError> {
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Caller(actor): Caller,
+) -> Result<(StatusCode, Json<Shown>), ApiError> {
     let run = PipelineRunId::new(id.as_str());
     api.decide(&actor, |world, actor, now| commands::cancel(world, &run, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
 }
 
-pub(super) async fn resume(State(api): State<Api>, Path(id): Path<String>, Caller(actor): Caller) -> Result<(StatusCode, Json<Shown>), ApiError> {
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Caller(actor): Caller,
+) -> Result<(StatusCode, Json<Shown>), ApiError> {
     let run = PipelineRunId::new(id.as_str());
     api.decide(&actor, |world, actor, now| commands::resume(world, &run, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
@@ -74,14 +86,22 @@ pub(super) struct LogQuery {
     from: u64,
 }
 
-pub(super) async fn step_log(State(api): State<Api>, Path((id, name)): Path<(String, String)>, Asked(query): Asked<LogQuery>) -> Result<Response, ApiError> {
+pub(super) async fn step_log(
+    State(api): State<Api>,
+    Path((id, name)): Path<(String, String)>,
+    Asked(query): Asked<LogQuery>,
+) -> Result<Response, ApiError> {
     let world = api.world()?;
     world.get::<PipelineRun>(&id)?.ok_or_else(|| no_run(&id))?;
     let step = world.get::<PipelineStep>(&format!("{id}/{name}"))?;
-    let step = step.ok_or_else(|| Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{name}`")).hint(format!("trimtab pipeline show {id}")))?;
+    let step = step.ok_or_else(|| {
+        Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{name}`")).hint(format!("trimtab pipeline show {id}"))
+    })?;
     drop(world);
     let log = step.attempts.last().map(|attempt| attempt.log.clone()).filter(|log| !log.is_empty());
-    let no_log = move || Refusal::not_found("step/no_log", format!("step {name} of {id} has no log")).hint("it did not run, or what it is keeps none");
+    let no_log = move || {
+        Refusal::not_found("step/no_log", format!("step {name} of {id} has no log")).hint("it did not run, or what it is keeps none")
+    };
     let log = log.ok_or_else(&no_log)?;
     let piece = api.apart(move |_| read_piece(&log, query.from)).await?.ok_or_else(no_log)?;
     let next = (query.from + piece.len() as u64).to_string();

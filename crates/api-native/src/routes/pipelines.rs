@@ -37,7 +37,11 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Page<Declared>>,
     Ok(Json(Page { items, next: None }))
 }
 
-pub(super) async fn versions(State(api): State<Api>, Path(name): Path<String>, Asked(page): Asked<PageQuery>) -> Result<Json<Page<PipelineVersion>>, ApiError> {
+pub(super) async fn versions(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<Page<PipelineVersion>>, ApiError> {
     let world = api.world()?;
     let mut versions = world.scope::<PipelineVersion>(&name)?;
     if versions.is_empty() {

@@ -127,10 +127,7 @@ fn stations(
                 ("under_way", runs.iter().filter(|run| !run.state.is_over()).count()),
             ],
         ),
-        (
-            Topic::Delivery,
-            vec![("gate_reports", world.list::<GateReport>()?.len()), ("deployments", world.list::<Deployment>()?.len())],
-        ),
+        (Topic::Delivery, vec![("gate_reports", world.list::<GateReport>()?.len()), ("deployments", world.list::<Deployment>()?.len())]),
         (Topic::Serving, vec![("served", serving.len()), ("answered", answered as usize)]),
         (
             Topic::Monitoring,

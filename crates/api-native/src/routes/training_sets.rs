@@ -17,6 +17,7 @@ pub(super) async fn list(State(api): State<Api>, Asked(page): Asked<PageQuery>) 
 
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<TrainingSet>, ApiError> {
     let found = api.world()?.get::<TrainingSet>(&id)?;
-    let refusal = || Refusal::not_found("training_set/not_found", format!("there is no training set `{id}`")).hint("GET /api/v1/training-sets");
+    let refusal =
+        || Refusal::not_found("training_set/not_found", format!("there is no training set `{id}`")).hint("GET /api/v1/training-sets");
     Ok(Json(found.ok_or_else(refusal)?))
 }

@@ -27,7 +27,11 @@ fn features(event: &Event) -> String {
         Event::ProjectApplied { changes, .. } => format!("the project was applied: {}", changes.join(", ")),
         Event::FeatureViewVersioned { view, version, .. } => format!("feature view {view} got version {version}"),
         Event::SegmentSealed { stream, segment, rows, watermark, .. } => {
-            format!("segment {segment} of {stream} was sealed with {}; nothing before {} is expected any more", counted(*rows, "row"), when(*watermark))
+            format!(
+                "segment {segment} of {stream} was sealed with {}; nothing before {} is expected any more",
+                counted(*rows, "row"),
+                when(*watermark)
+            )
         }
         Event::TableWritten { source, table_version, rows, .. } => {
             format!("{} were written to the table of {source}, which is at version {table_version}", counted(*rows, "row"))
@@ -43,7 +47,9 @@ fn features(event: &Event) -> String {
 fn tracking(event: &Event) -> String {
     match event {
         Event::ExperimentCreated { experiment, name } => format!("experiment {name} ({experiment}) was created"),
-        Event::RunStarted { run, name, pipeline_run: Some(pipeline_run), .. } => format!("run {name} ({run}) began, in pipeline run {pipeline_run}"),
+        Event::RunStarted { run, name, pipeline_run: Some(pipeline_run), .. } => {
+            format!("run {name} ({run}) began, in pipeline run {pipeline_run}")
+        }
         Event::RunStarted { run, name, .. } => format!("run {name} ({run}) began"),
         Event::RunFinished { run, status } => match status {
             RunStatus::Finished => format!("run {run} finished"),
@@ -60,7 +66,9 @@ fn tracking(event: &Event) -> String {
             format!("{model} got version {version}{by}")
         }
         Event::AliasSet { model, alias, version, previous } => match (version, previous) {
-            (Some(version), Some(previous)) => format!("the alias {alias} of {model} was moved by hand from version {previous} to {version}"),
+            (Some(version), Some(previous)) => {
+                format!("the alias {alias} of {model} was moved by hand from version {previous} to {version}")
+            }
             (Some(version), None) => format!("the alias {alias} of {model} was set by hand to version {version}"),
             (None, _) => format!("the alias {alias} of {model} was removed by hand"),
         },
@@ -106,7 +114,9 @@ fn pipelines(event: &Event) -> String {
 
 fn delivery(event: &Event) -> String {
     match event {
-        Event::GateRequested { model, challenger, holdout } => format!("{model} version {challenger} is to be judged on {}", span(*holdout)),
+        Event::GateRequested { model, challenger, holdout } => {
+            format!("{model} version {challenger} is to be judged on {}", span(*holdout))
+        }
         Event::GateDecided { model, challenger, champion, verdict, challenger_figure, champion_figure, why } => {
             let mut figures = challenger_figure.map_or(String::new(), |figure| format!(" with {}", number(figure)));
             if let (Some(champion), Some(figure)) = (champion, champion_figure) {
@@ -130,14 +140,18 @@ fn delivery(event: &Event) -> String {
 
 fn monitoring(event: &Event) -> String {
     match event {
-        Event::MonitorStarted { model, version, reference } => format!("{model} version {version} is watched from now on, against {reference}"),
+        Event::MonitorStarted { model, version, reference } => {
+            format!("{model} version {version} is watched from now on, against {reference}")
+        }
         Event::WindowClosed { model, version, kind, range, whole } => {
             let part = if *whole { "" } else { ", which it did not serve whole" };
             format!("the {} window {} of {model} version {version} closed{part}", kind.word(), span(*range))
         }
         Event::WindowJudged { model, version, kind, range, verdict, metric, threshold, why, .. } => {
             let figure = match (kind, metric, threshold) {
-                (WindowKind::Performance, Some(metric), Some(threshold)) => format!(" ({} where {} is allowed)", number(*metric), number(*threshold)),
+                (WindowKind::Performance, Some(metric), Some(threshold)) => {
+                    format!(" ({} where {} is allowed)", number(*metric), number(*threshold))
+                }
                 (WindowKind::Performance, Some(metric), None) => format!(" ({})", number(*metric)),
                 _ => String::new(),
             };
@@ -145,12 +159,19 @@ fn monitoring(event: &Event) -> String {
         }
         Event::WindowAmended { model, version, kind, range, late, verdict, why } => {
             let rows = counted(*late, "late row");
-            format!("{rows} amended the {} window {} of {model} version {version}, now {}: {why}", kind.word(), span(*range), verdict.word())
+            format!(
+                "{rows} amended the {} window {} of {model} version {version}, now {}: {why}",
+                kind.word(),
+                span(*range),
+                verdict.word()
+            )
         }
         Event::DriftFound { model, version, range, features } => {
             format!("{} moved beyond every reference window in {}, under {model} version {version}", features.join(", "), span(*range))
         }
-        Event::IncidentOpened { incident, model, version, why } => format!("incident {incident} was opened over {model} version {version}: {why}"),
+        Event::IncidentOpened { incident, model, version, why } => {
+            format!("incident {incident} was opened over {model} version {version}: {why}")
+        }
         Event::AlertRaised { topic, title, .. } => format!("people were told ({topic}): {title}"),
         Event::RetrainRequested { incident, pipeline, pipeline_run, auto, why, .. } => {
             let by = if *auto { "" } else { ", by a person" };

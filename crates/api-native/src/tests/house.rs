@@ -1,85 +1,22 @@
 //! A small world behind the router: one model with its first year's beginning.
 
-use crate::{Api, FeaturesApi, OnlineAnswer, ProjectFile, router};
-use async_trait::async_trait;
+use super::doubles::{Features, NoFeatures};
+use crate::{Api, router};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::request::Builder;
 use axum::http::{Request, Response};
 use domain::entity::*;
 use domain::*;
-use features::{Change, FeatureError, PushReport, Status};
 use indexmap::IndexMap;
-use parking_lot::Mutex;
 use ports::memory::{ManualClock, MemoryRowLog, MemoryRuntime, MemoryStore};
 use ports::{MetadataStore, RowLog, RunLog, RunStore, Sealer};
 use reactor::{Activity, Reaction, Reactor};
 use serde_json::{Value as Json, json};
-use serving::{FeatureRequest, FeatureSource, Gateway, GatewayConfig, LabelDesk, ModelPool, ServeError};
+use serving::{Gateway, GatewayConfig, LabelDesk, ModelPool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tower::ServiceExt;
-
-/// The features block: keeps what it was asked; some sources do not work.
-#[derive(Default)]
-pub(super) struct Features(Mutex<Vec<String>>);
-
-impl Features {
-    pub(super) fn asked(&self) -> Vec<String> {
-        self.0.lock().clone()
-    }
-
-    fn ask(&self, what: String) {
-        self.0.lock().push(what);
-    }
-}
-
-#[async_trait]
-impl FeaturesApi for Features {
-    async fn push(&self, source: &str, rows: Vec<IndexMap<String, Scalar>>) -> Result<PushReport, FeatureError> {
-        match source {
-            "nobody" => return Err(Refusal::not_found("source/not_found", "there is no source `nobody`").into()),
-            "busy" => return Err(Refusal::new(Kind::Busy, "push/busy", "the queue is full").hint("try again").into()),
-            "broken" => return Err(Fault::broken("password of the database: s3cret").into()),
-            "full" => return Err(Fault::Full("/home/s3cret".into()).into()),
-            _ => self.ask(format!("push {source} {rows:?}")),
-        }
-        Ok(PushReport { rows: rows.len() as u64, online: rows.len() as u64, late: 0 })
-    }
-
-    async fn online(&self, _: &[String], entities: Vec<IndexMap<String, Scalar>>, at: Option<Timestamp>) -> Result<OnlineAnswer, FeatureError> {
-        let rows = entities.iter().map(|_| vec![Scalar::Float(0.5)]).collect();
-        Ok(OnlineAnswer { columns: vec!["temp".into()], rows, statuses: vec![vec![Status::Present]], times: vec![vec![at]] })
-    }
-
-    async fn materialize(&self, views: &[String]) -> Result<IndexMap<String, u64>, FeatureError> {
-        Ok(views.iter().map(|view| (view.clone(), 7)).collect())
-    }
-
-    async fn plan(&self, file: &ProjectFile) -> Result<Vec<Change>, FeatureError> {
-        self.ask(format!("plan {}", file.name));
-        Ok(vec![Change { action: "add", what: "model demand".into(), keys: vec![] }])
-    }
-
-    async fn apply(&self, file: &ProjectFile, actor: &Actor) -> Result<Vec<Change>, FeatureError> {
-        self.ask(format!("apply {} by {actor}", file.name));
-        Ok(vec![Change { action: "add", what: "model demand".into(), keys: vec![] }])
-    }
-}
-
-/// The gateway looks nothing up here.
-struct NoFeatures;
-
-#[async_trait]
-impl FeatureSource for NoFeatures {
-    fn entity_columns(&self, _: &ModelName) -> Result<Vec<String>, Refusal> {
-        Ok(vec![])
-    }
-
-    async fn features(&self, _: &ModelName, _: &[FeatureRequest]) -> Result<arrow::record_batch::RecordBatch, ServeError> {
-        Err(Fault::broken("no features here").into())
-    }
-}
 
 pub(super) struct House {
     router: Router,
@@ -109,7 +46,8 @@ impl House {
         let pool = Arc::new(ModelPool::new(store.clone(), Arc::new(runtime)));
         let config = GatewayConfig { new_id: Arc::new(|_| PredictionId::new("p")), wait_for_shadows: false };
         let activity = Activity::default();
-        let gateway = Gateway::new(store.clone(), rows.clone(), clock.clone(), activity.clone(), sealer, pool, Arc::new(NoFeatures), config);
+        let gateway =
+            Gateway::new(store.clone(), rows.clone(), clock.clone(), activity.clone(), sealer, pool, Arc::new(NoFeatures), config);
         gateway.follow_all().await.unwrap();
         let reader = Reaction { name: "test.reader", react: Box::new(|_, recorded| Ok(Batch::reacting("test.reader", recorded))) };
         let reactor = Arc::new(Reactor::start(store.clone(), activity, vec![reader], vec![]).unwrap());
@@ -374,7 +312,8 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
             error: (state == RunState::Failed).then(|| "step train: exit 1".into()),
         });
     }
-    let step = |name: &str, state, attempts| PipelineStep { state, attempts, ..PipelineStep::waiting(PipelineRunId::new("retrain-1"), name) };
+    let step =
+        |name: &str, state, attempts| PipelineStep { state, attempts, ..PipelineStep::waiting(PipelineRunId::new("retrain-1"), name) };
     batch.write(&step("training_set", StepState::Succeeded, vec![]));
     batch.write(&step("train", StepState::Failed, vec![attempt(root, "train.log")]));
     batch.write(&step("gone", StepState::Failed, vec![attempt(root, "gone.log")]));
@@ -470,11 +409,14 @@ async fn story(store: &MemoryStore) {
         threshold: Some(33.6),
         why: if verdict == Verdict::Fail { "mae fell".into() } else { "performance holds".into() },
     };
-    let promoted = |version, previous| Event::ChampionPromoted { model: demand(), version, previous, by: "gate".into(), why: "passed".into() };
+    let promoted =
+        |version, previous| Event::ChampionPromoted { model: demand(), version, previous, by: "gate".into(), why: "passed".into() };
     let registered = |version, run, pipeline_run| Event::ModelVersionRegistered { model: demand(), version, run, pipeline_run };
-    let sealed = Event::SegmentSealed { stream: "label/demand".into(), segment: 3, rows: 9, time: march(8, 15), watermark: day("2011-03-15") };
+    let sealed =
+        Event::SegmentSealed { stream: "label/demand".into(), segment: 3, rows: 9, time: march(8, 15), watermark: day("2011-03-15") };
     let closed = Event::WindowClosed { model: demand(), version: one, kind: WindowKind::Performance, range: march(8, 15), whole: true };
-    let finished = Event::PipelineRunFinished { pipeline_run: id.clone(), pipeline: "retrain".into(), state: RunState::Succeeded, error: None };
+    let finished =
+        Event::PipelineRunFinished { pipeline_run: id.clone(), pipeline: "retrain".into(), state: RunState::Succeeded, error: None };
     let retrain = Event::RetrainRequested {
         incident: incident.clone(),
         model: demand(),
@@ -500,7 +442,12 @@ async fn story(store: &MemoryStore) {
         champion_figure: Some(60.25),
         why: "passed".into(),
     };
-    let opened = Event::IncidentOpened { incident: incident.clone(), model: demand(), version: one, why: "mae > 1.5 * best.mae for 2 windows".into() };
+    let opened = Event::IncidentOpened {
+        incident: incident.clone(),
+        model: demand(),
+        version: one,
+        why: "mae > 1.5 * best.mae for 2 windows".into(),
+    };
     let trigger = TriggerKind::Incident { incident: incident.clone() };
     let events: Vec<(bool, Option<u64>, Event)> = vec![
         (false, None, registered(one, None, None)),
@@ -516,11 +463,24 @@ async fn story(store: &MemoryStore) {
         (true, None, Event::PipelineRunRequested { pipeline_run: id.clone(), pipeline: "retrain".into(), version: 1, trigger }),
         (true, None, Event::StepStarted { pipeline_run: id.clone(), step: "train".into(), attempt: 1, why: "first run".into() }),
         (false, None, set),
-        (false, None, Event::RunStarted { run: run_id.clone(), experiment: ExperimentId::new("0"), name: "train".into(), pipeline_run: Some(id.clone()) }),
+        (
+            false,
+            None,
+            Event::RunStarted {
+                run: run_id.clone(),
+                experiment: ExperimentId::new("0"),
+                name: "train".into(),
+                pipeline_run: Some(id.clone()),
+            },
+        ),
         (false, None, registered(two, Some(run_id.clone()), Some(id.clone()))),
         (false, None, Event::RunFinished { run: run_id, status: RunStatus::Finished }),
         (false, None, registered(VersionNumber(3), None, None)),
-        (true, None, Event::StepFinished { pipeline_run: id.clone(), step: "train".into(), state: StepState::Succeeded, attempts: 1, error: None }),
+        (
+            true,
+            None,
+            Event::StepFinished { pipeline_run: id.clone(), step: "train".into(), state: StepState::Succeeded, attempts: 1, error: None },
+        ),
         (true, None, finished),
         (true, None, gate),
         (true, Some(1), promoted(two, Some(one))),

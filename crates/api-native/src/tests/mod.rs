@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Requests through the router, on in-memory ports.
 
+mod doubles;
 mod house;
 
 use axum::body::Body;
@@ -107,7 +108,14 @@ async fn a_bad_request_is_a_problem_with_its_place() {
     let problem = house.refuses(Request::post(push), " ".repeat((16 << 20) + 1), 413, "request/too_large").await;
     assert_eq!((&problem["status"], &problem["type"]), (&json!(413), &json!("urn:trimtab:request/too_large")));
     assert!(house.features.asked().is_empty(), "nothing of this reaches the block");
-    for path in ["events?limit=0", "events?after=x", "incidents?limit=1001", "incidents?limit=many", "pipeline-runs?after=nobody", "windows/demand?kind=x"] {
+    for path in [
+        "events?limit=0",
+        "events?after=x",
+        "incidents?limit=1001",
+        "incidents?limit=many",
+        "pipeline-runs?after=nobody",
+        "windows/demand?kind=x",
+    ] {
         let (status, problem) = house.get(&format!("/api/v1/{path}")).await;
         assert_eq!(status, 400, "{path}: {problem}");
         assert!(problem["detail"].is_string(), "{path}: {problem}");
@@ -118,7 +126,9 @@ async fn a_bad_request_is_a_problem_with_its_place() {
 async fn a_refusal_keeps_its_status_and_a_fault_its_secrets() {
     let house = house().await;
     let rows = json!({"rows": [{"a": 1}]}).to_string();
-    for (source, status, code) in [("nobody", 404, "source/not_found"), ("busy", 429, "push/busy"), ("broken", 500, "server/fault"), ("full", 507, "server/full")] {
+    for (source, status, code) in
+        [("nobody", 404, "source/not_found"), ("busy", 429, "push/busy"), ("broken", 500, "server/fault"), ("full", 507, "server/full")]
+    {
         let problem = house.refuses(Request::post(format!("/api/v1/push/{source}")), rows.clone(), status, code).await;
         assert!(!problem.to_string().contains("s3cret"), "{problem}");
     }
@@ -285,7 +295,10 @@ async fn why_tells_an_incident_from_its_first_sign_to_its_end() {
     assert_eq!(chain(&story), expected);
     let lines = story["chain"].as_array().unwrap();
     assert_eq!(lines[5]["sentence"], "incident demand-1 was opened over demand version 1: mae > 1.5 * best.mae for 2 windows");
-    assert_eq!(lines[4]["sentence"], "the performance window 2011-03-08 to 2011-03-15 of demand version 1 was judged fail (60.25 where 33.6 is allowed): mae fell");
+    assert_eq!(
+        lines[4]["sentence"],
+        "the performance window 2011-03-08 to 2011-03-15 of demand version 1 was judged fail (60.25 where 33.6 is allowed): mae fell"
+    );
     assert_eq!((&lines[5]["cause"], &lines[5]["thread"]), (&lines[4]["seq"], &json!("demand-1")));
     let seqs: Vec<u64> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
     assert!(seqs.is_sorted());
@@ -297,7 +310,15 @@ async fn why_tells_how_a_version_was_made_and_what_became_of_it() {
     let (_, story) = house.get("/api/v1/why/demand@2").await;
     assert_eq!((&story["subject"]["id"], &story["summary"]), (&json!("demand@2"), &json!("version 2 of demand is champion")));
     let told = chain(&story);
-    for event in ["IncidentOpened", "RetrainRequested", "TrainingSetRecorded", "RunFinished", "ModelVersionRegistered", "GateDecided", "ChampionPromoted"] {
+    for event in [
+        "IncidentOpened",
+        "RetrainRequested",
+        "TrainingSetRecorded",
+        "RunFinished",
+        "ModelVersionRegistered",
+        "GateDecided",
+        "ChampionPromoted",
+    ] {
         assert!(told.contains(&event), "{event} is missing in {told:?}");
     }
     assert!(!told.contains(&"IncidentResolved") && !told.contains(&"AlertRaised"), "{told:?}");
@@ -308,7 +329,12 @@ async fn why_tells_how_a_version_was_made_and_what_became_of_it() {
     let told = chain(&first);
     assert_eq!(first["summary"], "version 1 of demand is a shadow");
     assert!(told.ends_with(&["IncidentOpened", "GateDecided", "ChampionPromoted"]), "it did harm and was replaced: {told:?}");
-    for (thing, code) in [("demand@9", "model_version/not_found"), ("demand@staging", "model_version/not_found"), ("nobody@1", "why/not_found"), ("nobody", "why/not_found")] {
+    for (thing, code) in [
+        ("demand@9", "model_version/not_found"),
+        ("demand@staging", "model_version/not_found"),
+        ("nobody@1", "why/not_found"),
+        ("nobody", "why/not_found"),
+    ] {
         let (status, problem) = house.get(&format!("/api/v1/why/{thing}")).await;
         assert_eq!((status, &problem["code"]), (404, &json!(code)), "{thing}");
         assert!(problem["hint"].is_string());

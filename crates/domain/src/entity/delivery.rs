@@ -77,6 +77,9 @@ pub struct Shadow {
     pub since: Timestamp,
     /// Requests it must answer before it may become champion; `None`: it stays a shadow.
     pub needs: Option<u64>,
+    /// Whether the log was told that it has answered them.
+    #[serde(default)]
+    pub served: bool,
 }
 
 /// A change of champion.

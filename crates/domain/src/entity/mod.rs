@@ -10,9 +10,7 @@ mod runs;
 
 pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Promotion, Shadow};
 pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
-pub use monitoring::{
-    FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind,
-};
+pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;
 pub use pipelines::{
     CacheEntry, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepAttempt, StepState, Trigger,

@@ -49,8 +49,7 @@ pub enum RunStatus {
 
 impl RunStatus {
     /// Every status.
-    pub const ALL: [RunStatus; 5] =
-        [RunStatus::Running, RunStatus::Scheduled, RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
+    pub const ALL: [RunStatus; 5] = [RunStatus::Running, RunStatus::Scheduled, RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
 
     /// The word that stores, filters and clients use.
     pub fn word(self) -> &'static str {

@@ -181,7 +181,11 @@ impl<'a> Parser<'a> {
                 "name" | "digest" | "context" => Ok((Field::Dataset(key), None)),
                 _ => Err(self.refuse(key_at, format!("datasets have no `{key}`"), "use name, digest or context")),
             },
-            _ => Err(self.refuse(from, format!("{} have no `{first}.`", target.what), "use metrics., params., tags., attributes. or datasets., where they apply")),
+            _ => Err(self.refuse(
+                from,
+                format!("{} have no `{first}.`", target.what),
+                "use metrics., params., tags., attributes. or datasets., where they apply",
+            )),
         }
     }
 
@@ -210,7 +214,11 @@ impl<'a> Parser<'a> {
         };
         if !allowed {
             let found: String = self.chars[at..self.at].iter().collect();
-            let hint = if is_number { "use =, !=, <, <=, > or >=" } else { "use =, !=, LIKE or ILIKE; IN for ids and names; IS NULL for params and tags" };
+            let hint = if is_number {
+                "use =, !=, <, <=, > or >="
+            } else {
+                "use =, !=, LIKE or ILIKE; IN for ids and names; IS NULL for params and tags"
+            };
             return Err(self.refuse(at, format!("`{found}` cannot compare this key"), hint));
         }
         let value = match op {
@@ -245,7 +253,11 @@ impl<'a> Parser<'a> {
         };
         op.ok_or_else(|| {
             self.at = from;
-            self.refuse(from, format!("expected a comparison, found `{}`", self.rest()), "use =, !=, <, <=, >, >=, LIKE, ILIKE, IN or IS NULL")
+            self.refuse(
+                from,
+                format!("expected a comparison, found `{}`", self.rest()),
+                "use =, !=, <, <=, >, >=, LIKE, ILIKE, IN or IS NULL",
+            )
         })
     }
 

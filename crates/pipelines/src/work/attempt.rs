@@ -47,8 +47,7 @@ impl Engine {
 
     fn environment(&self, job: &Job, name: &str, place: &Place) -> IndexMap<String, String> {
         let passed = PASSED_ON.iter().copied().chain(place.spec.env.iter().map(String::as_str));
-        let mut env: IndexMap<String, String> =
-            passed.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
+        let mut env: IndexMap<String, String> = passed.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
         for threads in THREADS {
             env.insert(threads.into(), place.spec.need.cpu.to_string());
         }
@@ -118,7 +117,8 @@ impl Engine {
         cancelled: &watch::Receiver<bool>,
     ) -> Result<(), String> {
         let attempt = step.attempts.last_mut().expect("an attempt is described before it runs");
-        let mut command = template::render(&place.spec.run, |kind, hole| self.fill(job, place, kind, hole)).map_err(|refusal| refusal.to_string())?;
+        let mut command =
+            template::render(&place.spec.run, |kind, hole| self.fill(job, place, kind, hole)).map_err(|refusal| refusal.to_string())?;
         if let (Some(first), Some(python)) = (command.first_mut(), python(place))
             && (first == "python" || first == "python3")
         {

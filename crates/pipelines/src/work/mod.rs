@@ -9,7 +9,7 @@ pub use files::fingerprint;
 use crate::commands::{self, Request};
 use crate::schedule;
 use async_trait::async_trait;
-use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
+use domain::entity::{CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
 use domain::spec::StepSpec;
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, TrainingSetId};
 use indexmap::IndexMap;
@@ -172,7 +172,8 @@ impl Engine {
                 return Ok((batch, None));
             }
             let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
-            let version = version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline)))?;
+            let version =
+                version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline)))?;
             run.state = RunState::Running;
             run.started.get_or_insert(wall);
             let mut steps = IndexMap::new();
@@ -200,9 +201,18 @@ impl Engine {
             run.ended = Some(wall);
             run.error = error.clone();
             batch.write(&run);
-            batch.say(Event::PipelineRunFinished { pipeline_run: run.id.clone(), pipeline: run.pipeline.clone(), state, error: error.clone() });
+            batch.say(Event::PipelineRunFinished {
+                pipeline_run: run.id.clone(),
+                pipeline: run.pipeline.clone(),
+                state,
+                error: error.clone(),
+            });
             if state == RunState::Failed {
-                let title = format!("pipeline run {} failed: {}", run.id, error.as_deref().and_then(|e| e.lines().next()).unwrap_or("a step did not succeed"));
+                let title = format!(
+                    "pipeline run {} failed: {}",
+                    run.id,
+                    error.as_deref().and_then(|e| e.lines().next()).unwrap_or("a step did not succeed")
+                );
                 batch.say(Event::AlertRaised { topic: "pipeline.fail".into(), model: None, title });
             }
             Ok((batch, ()))
@@ -215,12 +225,14 @@ impl Engine {
         let mut step = job.step(name);
         step.state = state;
         step.why = why.or(step.why);
-        self.commit_step(job, step).await
+        self.commit_step(job, step, None).await
     }
 
-    async fn commit_step(&self, job: &Job, step: PipelineStep) -> Result<PipelineStep, Fault> {
+    /// Commits a step as it is now, with its end if it has come to one, and with what its success leaves for others.
+    async fn commit_step(&self, job: &Job, step: PipelineStep, entry: Option<&CacheEntry>) -> Result<PipelineStep, Fault> {
         let now = self.clock.event_now();
         let mut batch = job.batch(now).put(&step);
+        entry.into_iter().for_each(|entry| batch.write(entry));
         if step.state.is_over() {
             batch.say(Event::StepFinished {
                 pipeline_run: step.pipeline_run.clone(),
@@ -281,10 +293,7 @@ impl Worker for EngineWorker {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        matches!(
-            event,
-            Event::PipelineRunRequested { .. } | Event::PipelineCancelRequested { .. } | Event::RetrainRequested { .. }
-        )
+        matches!(event, Event::PipelineRunRequested { .. } | Event::PipelineCancelRequested { .. } | Event::RetrainRequested { .. })
     }
 
     async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
@@ -296,11 +305,8 @@ impl Worker for EngineWorker {
                 }
             }
             Event::RetrainRequested { incident, pipeline, pipeline_run, holdout_to, .. } => {
-                let trigger = Trigger {
-                    kind: TriggerKind::Incident { incident: incident.clone() },
-                    time: recorded.at,
-                    holdout_to: *holdout_to,
-                };
+                let trigger =
+                    Trigger { kind: TriggerKind::Incident { incident: incident.clone() }, time: recorded.at, holdout_to: *holdout_to };
                 self.0.request_retraining(recorded, pipeline, pipeline_run, trigger).await?;
             }
             _ => {}
@@ -310,13 +316,7 @@ impl Worker for EngineWorker {
 }
 
 impl Engine {
-    async fn request_retraining(
-        &self,
-        recorded: &Recorded,
-        pipeline: &str,
-        id: &PipelineRunId,
-        trigger: Trigger,
-    ) -> Result<(), Fault> {
+    async fn request_retraining(&self, recorded: &Recorded, pipeline: &str, id: &PipelineRunId, trigger: Trigger) -> Result<(), Fault> {
         let fingerprint = fingerprint(&*self.store, pipeline).map_err(|e| as_fault("looking at a pipeline's code", e))?;
         let request = Request {
             id: Some(id.clone()),
@@ -338,12 +338,14 @@ impl Engine {
 
     /// A retraining that cannot even be asked for is one that failed: the incident must hear of it.
     async fn refuse_retraining(&self, recorded: &Recorded, pipeline: &str, id: &PipelineRunId, refusal: Refusal) -> Result<(), Fault> {
-        let batch = Batch::reacting(NAME, recorded).event(Event::PipelineRunFinished {
+        let mut batch = Batch::reacting(NAME, recorded).event(Event::PipelineRunFinished {
             pipeline_run: id.clone(),
             pipeline: pipeline.into(),
             state: RunState::Failed,
             error: Some(refusal.to_string()),
         });
+        // There is no pipeline run that would tell a second hearing of the first.
+        batch.cursor = Some((NAME.into(), recorded.seq));
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("refusing a retraining", e))
     }
 }

@@ -50,7 +50,7 @@ impl Engine {
             step.training_set = cached.training_set;
             step.why = Some(format!("same key as {}", cached.pipeline_run));
             step.state = StepState::Cached;
-            return self.commit_step(job, step).await;
+            return self.commit_step(job, step, None).await;
         }
         self.attempts(job, name, step, &place, cancelled).await
     }
@@ -129,15 +129,15 @@ impl Engine {
                 Err(_) if stop => {
                     last.error = Some(format!("pipeline {}, step {name}: cancelled", job.run.pipeline));
                     step.state = StepState::Cancelled;
-                    return self.commit_step(job, step).await;
+                    return self.commit_step(job, step, None).await;
                 }
                 Err(what) => last.error = Some(self.explain(job, name, place, number, allowed, &what)),
             }
             if count == allowed {
                 step.state = StepState::Failed;
-                return self.commit_step(job, step).await;
+                return self.commit_step(job, step, None).await;
             }
-            step = self.commit_step(job, step).await?;
+            step = self.commit_step(job, step, None).await?;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = raised(&mut cancelled) => {}
@@ -158,22 +158,18 @@ impl Engine {
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("starting a step", e))
     }
 
-    /// Keeps the outputs, then commits step, cache entry and event together.
+    /// Commits step, cache entry and event together; the outputs are kept already.
     async fn succeed(&self, job: &Job, mut step: PipelineStep, place: &Place) -> Result<PipelineStep, Fault> {
         step.state = StepState::Succeeded;
-        if let Some(key) = &step.cache_key {
-            let entry = CacheEntry {
-                key: key.clone(),
-                outputs: step.outputs.clone(),
-                pipeline_run: job.run.id.clone(),
-                step: step.name.clone(),
-                training_set: step.training_set.clone(),
-                created: self.clock.event_now(),
-            };
-            let batch = job.batch(self.clock.event_now()).put(&entry);
-            self.store.commit(batch).await.map_err(|e| as_fault("keeping a cache entry", e))?;
-        }
-        let committed = self.commit_step(job, step).await?;
+        let entry = step.cache_key.as_ref().map(|key| CacheEntry {
+            key: key.clone(),
+            outputs: step.outputs.clone(),
+            pipeline_run: job.run.id.clone(),
+            step: step.name.clone(),
+            training_set: step.training_set.clone(),
+            created: self.clock.event_now(),
+        });
+        let committed = self.commit_step(job, step, entry.as_ref()).await?;
         // The outputs are in the artifact store; the folder was only for the process.
         let _ = tokio::fs::remove_dir_all(&place.folder).await;
         Ok(committed)
@@ -207,7 +203,7 @@ impl Engine {
             error: Some(format!("pipeline {}, step {}, attempt {number}: could not begin: {what}", job.run.pipeline, step.name)),
         });
         step.state = StepState::Failed;
-        self.commit_step(job, step).await
+        self.commit_step(job, step, None).await
     }
 }
 

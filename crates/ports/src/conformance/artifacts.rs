@@ -20,7 +20,9 @@ pub async fn suite(store: &dyn ArtifactStore) {
 
 async fn what_is_put_comes_back(store: &dyn ArtifactStore) {
     assert!(store.get("put/none").await.unwrap().is_none());
-    for (path, bytes) in [("put/a.txt", "text"), ("put/deep/er/b", "x"), ("put/empty", ""), ("put/größe 日本 100%+&=.bin", "ü"), ("put/.hidden", "h")] {
+    for (path, bytes) in
+        [("put/a.txt", "text"), ("put/deep/er/b", "x"), ("put/empty", ""), ("put/größe 日本 100%+&=.bin", "ü"), ("put/.hidden", "h")]
+    {
         let stored = store.put_bytes(path, bytes.into()).await.unwrap();
         assert_eq!((stored.bytes, stored.digest), (bytes.len() as u64, Digest::of(bytes.as_bytes())), "{path}");
         let (size, _) = store.get(path).await.unwrap().unwrap();

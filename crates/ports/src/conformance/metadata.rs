@@ -135,7 +135,9 @@ async fn a_changed_listing_is_a_conflict(store: &dyn MetadataStore) {
     assert!(try_expect(store, listing(of, None, 0)).await.is_ok(), "an empty collection has revision 0");
     let a = store.commit(batch().put(&segment("a", 1))).await.unwrap().revision;
     let b = store.commit(batch().put(&segment("b", 1))).await.unwrap().revision;
-    for (scope, revision, holds) in [(Some("a"), a, true), (Some("b"), b, true), (None, b, true), (None, a, false), (Some("b"), a, false), (Some("c"), 0, true)] {
+    for (scope, revision, holds) in
+        [(Some("a"), a, true), (Some("b"), b, true), (None, b, true), (None, a, false), (Some("b"), a, false), (Some("c"), 0, true)]
+    {
         assert_eq!(store.snapshot().unwrap().list(of, scope).unwrap().revision == revision, holds, "{scope:?}");
         match try_expect(store, listing(of, scope, revision)).await {
             Ok(_) => assert!(holds, "{scope:?} at {revision}"),

@@ -64,7 +64,7 @@ fn numbers(rows: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
 
 fn refused<T: std::fmt::Debug>(result: Result<T, QueryError>, what: &str) -> String {
     match result {
-        Err(QueryError::Refused(refusal)) => refusal.code.into(),
+        Err(QueryError::Refused(refusal)) => refusal.code,
         other => panic!("{what}: {other:?}"),
     }
 }
@@ -123,7 +123,8 @@ async fn queries_read_tables_rows_and_files(engine: &dyn OfflineEngine, folder: 
     let some = query(engine, "select temp, city_id from weather limit 3", rows()).await.unwrap();
     let names: Vec<_> = some[0].schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!((names, column(&some, "temp").len()), (vec!["temp".to_owned(), "city_id".to_owned()], 3));
-    for sql in ["select * from \"weather\" limit 0", "select * from (select city_id, observed_at, received_at, temp from weather) limit 0"] {
+    for sql in ["select * from \"weather\" limit 0", "select * from (select city_id, observed_at, received_at, temp from weather) limit 0"]
+    {
         for data in [table(None), rows()] {
             let none = query(engine, sql, data).await.unwrap();
             assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
@@ -137,7 +138,8 @@ async fn queries_read_tables_rows_and_files(engine: &dyn OfflineEngine, folder: 
 
 async fn mistakes_are_refused(engine: &dyn OfflineEngine) {
     let rows = || TableData::Rows(vec![hourly(0..1)]);
-    for sql in ["select nowhere from weather", "select * from elsewhere", "selec 1", "drop table weather", "create table x as select 1", ""] {
+    for sql in ["select nowhere from weather", "select * from elsewhere", "selec 1", "drop table weather", "create table x as select 1", ""]
+    {
         let code = refused(query(engine, sql, rows()).await, sql);
         assert!(code.starts_with("query/"), "{sql}: {code}");
     }

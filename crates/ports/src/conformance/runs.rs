@@ -117,14 +117,24 @@ async fn a_run_comes_back_whole(store: Both) {
     assert_eq!(store.0.snapshot().unwrap().run(&id(1)).unwrap().unwrap().1, whole);
     assert!(store.1.run(&id(2)).unwrap().is_none());
 
-    let with_context = Metric { model_id: Some("m-1".into()), dataset_name: Some("train".into()), dataset_digest: Some("d".into()), ..metric("rmse", 2.0, 1, 0) };
-    let what = RunLog { metrics: vec![with_context.clone()], inputs: vec![dataset("train", "training"), dataset("test", "eval")], ..RunLog::default() };
+    let with_context = Metric {
+        model_id: Some("m-1".into()),
+        dataset_name: Some("train".into()),
+        dataset_digest: Some("d".into()),
+        ..metric("rmse", 2.0, 1, 0)
+    };
+    let what = RunLog {
+        metrics: vec![with_context.clone()],
+        inputs: vec![dataset("train", "training"), dataset("test", "eval")],
+        ..RunLog::default()
+    };
     store.1.log(&id(1), what).await.unwrap();
     let now = store.1.run(&id(1)).unwrap().unwrap();
     assert_eq!(now.inputs.len(), 2, "the same dataset is kept once");
     assert_eq!(now.metrics, [metric("mae", 0.1, 5, 2), with_context]);
 
-    let ended = Run { status: RunStatus::Finished, end: Some(Timestamp::from_ms(9)), name: "new name".into(), params: Vec::new(), ..now.clone() };
+    let ended =
+        Run { status: RunStatus::Finished, end: Some(Timestamp::from_ms(9)), name: "new name".into(), params: Vec::new(), ..now.clone() };
     write(&store, vec![RunWrite::UpdateRun(ended.clone())]).await.unwrap();
     assert_eq!(store.1.run(&id(1)).unwrap().unwrap(), Run { params: now.params, ..ended }, "params stay");
 }
@@ -184,7 +194,15 @@ async fn the_latest_metric_is_the_greatest_step_time_value(store: Both) {
         let run = store.1.run(&id(1)).unwrap().unwrap();
         run.metrics.into_iter().find(|m| m.key == key).unwrap()
     };
-    for (point, wins) in [((1.0, 50, 3), true), ((9.0, 99, 2), false), ((9.0, 49, 3), false), ((0.5, 50, 3), false), ((2.0, 50, 3), true), ((0.0, 51, 3), true), ((f64::NAN, 0, 4), true)] {
+    for (point, wins) in [
+        ((1.0, 50, 3), true),
+        ((9.0, 99, 2), false),
+        ((9.0, 49, 3), false),
+        ((0.5, 50, 3), false),
+        ((2.0, 50, 3), true),
+        ((0.0, 51, 3), true),
+        ((f64::NAN, 0, 4), true),
+    ] {
         let point = metric("m", point.0, point.1, point.2);
         log_metrics(&store, 1, vec![point.clone()]).await;
         assert_eq!(latest("m").rank() == point.rank(), wins, "{point:?}");
@@ -341,7 +359,8 @@ async fn filters_find_what_they_say(store: Both) {
         Clause { field: tag("team"), op: Op::IsNull, value: Value::Nothing },
     ];
     assert_eq!(found(&store, &search(both)), [3]);
-    for (view, expected) in [(ViewType::Active, vec![6, 4, 3, 2, 1]), (ViewType::Deleted, vec![5]), (ViewType::All, vec![6, 5, 4, 3, 2, 1])] {
+    for (view, expected) in [(ViewType::Active, vec![6, 4, 3, 2, 1]), (ViewType::Deleted, vec![5]), (ViewType::All, vec![6, 5, 4, 3, 2, 1])]
+    {
         assert_eq!(found(&store, &RunSearch { view, ..search(Vec::new()) }), expected);
     }
     let two = vec![ExperimentId::new("1"), ExperimentId::new("2"), ExperimentId::new("3")];
@@ -368,7 +387,8 @@ async fn orders_put_missing_last(store: Both) {
 
 async fn searches_come_in_pages(store: Both) {
     searchable(&store).await;
-    let mut asked = RunSearch { order: vec![OrderBy { field: Field::Metric("mae".into()), descending: false }], limit: 2, ..search(Vec::new()) };
+    let mut asked =
+        RunSearch { order: vec![OrderBy { field: Field::Metric("mae".into()), descending: false }], limit: 2, ..search(Vec::new()) };
     let mut all = Vec::new();
     loop {
         let page = store.1.search(&asked).unwrap();

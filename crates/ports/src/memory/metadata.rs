@@ -1,7 +1,9 @@
 //! Documents, events, cursors, experiments and runs in memory.
 
 use super::runs::Runs;
-use crate::{CommitError, Committed, Document, HistoryPage, Listing, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError, Snapshot};
+use crate::{
+    CommitError, Committed, Document, HistoryPage, Listing, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError, Snapshot,
+};
 use async_trait::async_trait;
 use domain::entity::{Experiment, Run};
 use domain::{Batch, Collection, Expect, ExperimentId, Fault, Put, Recorded, RunId};

@@ -19,7 +19,11 @@ pub struct MemoryRuntime {
 
 impl MemoryRuntime {
     /// Makes `version` answer with `predict`: one value a row. Versions that are loaded already keep their closure.
-    pub fn install(&self, version: VersionNumber, predict: impl Fn(&RecordBatch) -> Result<Vec<Scalar>, PredictError> + Send + Sync + 'static) {
+    pub fn install(
+        &self,
+        version: VersionNumber,
+        predict: impl Fn(&RecordBatch) -> Result<Vec<Scalar>, PredictError> + Send + Sync + 'static,
+    ) {
         self.versions.lock().insert(version, Arc::new(predict));
     }
 }

@@ -76,8 +76,7 @@ fn read_csv(path: &str) -> Result<RecordBatch, Refusal> {
     if !path.ends_with(".csv") || path.contains('*') {
         return Err(Refusal::invalid("query/unsupported", format!("the engine in memory reads single CSV files, not {path}")));
     }
-    let mut file =
-        std::fs::File::open(path).map_err(|e| Refusal::not_found("source/no_files", format!("{path} cannot be opened: {e}")))?;
+    let mut file = std::fs::File::open(path).map_err(|e| Refusal::not_found("source/no_files", format!("{path} cannot be opened: {e}")))?;
     let (schema, _) = Format::default().with_header(true).infer_schema(&mut file, None).map_err(invalid)?;
     file.rewind().map_err(|e| invalid(e.into()))?;
     let schema = Arc::new(schema);

@@ -242,7 +242,16 @@ mod tests {
         assert_eq!(select("SELECT * from \"My table\" limit 0").unwrap(), plain("My table", Some(0)));
         let nested = Select { from: Source::Query(Box::new(plain("t", None))), columns: Some(vec!["a".into(), "B".into()]), limit: None };
         assert_eq!(select("select A, \"B\" from (select * from t)").unwrap(), nested);
-        for text in ["", "select", "select a from", "select a from t where a > 1", "select a b from t", "select count(*) from t", "drop table t", "\""] {
+        for text in [
+            "",
+            "select",
+            "select a from",
+            "select a from t where a > 1",
+            "select a b from t",
+            "select count(*) from t",
+            "drop table t",
+            "\"",
+        ] {
             assert_eq!(select(text).unwrap_err().code, "query/unsupported", "{text}");
         }
         for text in ["", "a +", "f(a)", "(a", "extract(year from a)", "a > 1", "1.2.3"] {

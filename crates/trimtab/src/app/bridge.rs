@@ -1,7 +1,7 @@
 //! Where one block needs another, through the traits that the needing block defines.
 
-use async_trait::async_trait;
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use delivery::work::{Holdout, HoldoutRows};
 use domain::{Digest, ModelName, Range, Refusal, Scalar, Timestamp, TrainingSetId, VersionNumber};
 use features::{Catalog, FeatureError, Lookup, Tables, TrainingSets};
@@ -75,7 +75,10 @@ impl Scorer for Bridge {
         })?;
         handle.predict(features, SCORE_LIMIT).await.map_err(|error| match error {
             PredictError::Refused(refusal) => ScoreError::Refused(refusal),
-            other => ScoreError::Refused(Refusal::invalid("model/cannot_score", format!("version {version} of model {model} gives no answers: {other}"))),
+            other => ScoreError::Refused(Refusal::invalid(
+                "model/cannot_score",
+                format!("version {version} of model {model} gives no answers: {other}"),
+            )),
         })
     }
 }
@@ -143,7 +146,8 @@ impl Bridge {
             let world = ports::World::new(self.store.snapshot()?);
             world.scope::<domain::entity::ModelVersion>(model)?
         };
-        let own = versions.iter().filter(|version| version.pipeline_run.as_ref() == Some(&step.run.id)).max_by_key(|version| version.version);
+        let own =
+            versions.iter().filter(|version| version.pipeline_run.as_ref() == Some(&step.run.id)).max_by_key(|version| version.version);
         let Some(version) = own else {
             return Err(Refusal::invalid("gate/no_version", format!("no step before registered a version of model {model}"))
                 .hint("log the model with registered_model_name")

@@ -180,7 +180,12 @@ impl App {
             Arc::new(TableWorker(tables.clone())),
             engine.worker(),
             gateway.worker(),
-            Arc::new(delivery::work::GateWorker { store: store.clone(), holdout: bridge.clone(), scorer: bridge.clone(), clock: clock.clone() }),
+            Arc::new(delivery::work::GateWorker {
+                store: store.clone(),
+                holdout: bridge.clone(),
+                scorer: bridge.clone(),
+                clock: clock.clone(),
+            }),
             Arc::new(ReferenceWorker(shelf.clone())),
             Arc::new(JudgeWorker { store: store.clone(), rows: rows.clone(), shelf }),
             notify.clone(),
@@ -190,12 +195,8 @@ impl App {
         if let Ok(project) = catalog.project() {
             on_project(&project);
         }
-        // What a crash left untold is told first; then routes, then readers, then pipeline runs.
-        for stream in rows.streams() {
-            if rows.segments(&stream)?.len() > sealed_before(&*store, &stream)? {
-                sealer.seal(&stream, clock.event_now()).await?;
-            }
-        }
+        seal_all(&sealer, &*rows, clock.event_now()).await?;
+        // First what is served, then the readers of the log, then pipeline runs that were under way.
         gateway.follow_all().await?;
         let reactor = Arc::new(Reactor::start(store.clone(), activity, reactions(), workers)?);
         engine.resume()?;
@@ -251,9 +252,15 @@ impl App {
 const SEAL_AGE_MS: i64 = 60_000;
 const SEAL_BYTES: u64 = 16 << 20;
 
-fn sealed_before(store: &dyn MetadataStore, stream: &str) -> Result<usize, Fault> {
-    let world = ports::World::new(store.snapshot()?);
-    Ok(world.scope::<domain::entity::Segment>(&stream.replace('/', ":"))?.len())
+/// What an earlier process took and did not tell: a row may have crossed a window's end just before it died, and nobody
+/// would seal it again. Labels come last, because they close windows of predictions.
+async fn seal_all(sealer: &Sealer, rows: &dyn RowLog, now: Timestamp) -> Result<(), Fault> {
+    let mut streams = rows.streams();
+    streams.sort_by_key(|stream| stream.starts_with("label/"));
+    for stream in streams {
+        sealer.seal(&stream, now).await?;
+    }
+    Ok(())
 }
 
 fn reactions() -> Vec<Reaction> {

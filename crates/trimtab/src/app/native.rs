@@ -13,7 +13,12 @@ impl FeaturesApi for App {
         self.pusher.push(source, rows).await
     }
 
-    async fn online(&self, views: &[String], entities: Vec<IndexMap<String, Scalar>>, at: Option<Timestamp>) -> Result<OnlineAnswer, FeatureError> {
+    async fn online(
+        &self,
+        views: &[String],
+        entities: Vec<IndexMap<String, Scalar>>,
+        at: Option<Timestamp>,
+    ) -> Result<OnlineAnswer, FeatureError> {
         let keys = self.catalog.entity_columns(views);
         let now = at.unwrap_or_else(|| self.ports.clock.event_now());
         let lookups = entities.into_iter().map(|columns| {

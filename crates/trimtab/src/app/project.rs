@@ -21,7 +21,8 @@ impl App {
     pub async fn apply(&self, root: &str, text: &str, name: &str, actor: &Actor) -> Result<Vec<Change>, FeatureError> {
         let wanted = config::parse(text, name)?;
         let folder = Path::new(root).canonicalize().map_err(|e| {
-            Refusal::invalid("project/root", format!("the project's folder {root} cannot be opened: {e}")).hint("run trimtab apply in the folder of trimtab.toml")
+            Refusal::invalid("project/root", format!("the project's folder {root} cannot be opened: {e}"))
+                .hint("run trimtab apply in the folder of trimtab.toml")
         })?;
         for (name, source) in &wanted.source {
             self.tables.load_files(&folder, name, source).await?;
@@ -29,8 +30,7 @@ impl App {
         let described = self.describe(&wanted).await?;
         let now = self.ports.clock.event_now();
         let root = folder.to_string_lossy();
-        let changes =
-            ports::decide(&*self.ports.store, |world| features::apply(world, &wanted, &root, &described, actor, now)).await?;
+        let changes = ports::decide(&*self.ports.store, |world| features::apply(world, &wanted, &root, &described, actor, now)).await?;
         self.catalog.reload().await?;
         (self.on_project)(&self.catalog.project()?);
         for view in self.catalog.views().into_iter().filter(|view| view.online) {

@@ -178,9 +178,13 @@ pub enum ModelCommand {
 #[derive(Subcommand)]
 pub enum IncidentCommand {
     Ls,
-    Show { id: String },
+    Show {
+        id: String,
+    },
     /// Ask for a retraining by hand.
-    Retrain { id: String },
+    Retrain {
+        id: String,
+    },
 }
 
 impl Cli {
@@ -242,10 +246,14 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::Pipeline(command) => return pipeline(client, command, common.json).await,
         Command::Model(ModelCommand::Ls) => client.get("/api/v1/models").await?,
         Command::Model(ModelCommand::Show { model }) => client.get(&format!("/api/v1/models/{}", encode(&model))).await?,
-        Command::Model(ModelCommand::Rollback { model }) => client.post(&format!("/api/v1/models/{}/rollback", encode(&model)), &json!({})).await?,
+        Command::Model(ModelCommand::Rollback { model }) => {
+            client.post(&format!("/api/v1/models/{}/rollback", encode(&model)), &json!({})).await?
+        }
         Command::Incident(IncidentCommand::Ls) => client.get("/api/v1/incidents").await?,
         Command::Incident(IncidentCommand::Show { id }) => client.get(&format!("/api/v1/incidents/{}", encode(&id))).await?,
-        Command::Incident(IncidentCommand::Retrain { id }) => client.post(&format!("/api/v1/incidents/{}/retrain", encode(&id)), &json!({})).await?,
+        Command::Incident(IncidentCommand::Retrain { id }) => {
+            client.post(&format!("/api/v1/incidents/{}/retrain", encode(&id)), &json!({})).await?
+        }
         Command::Up { .. } | Command::Demo { .. } | Command::Init { .. } => Value::Null,
     };
     show::print(&answer, common.json)?;
@@ -296,7 +304,9 @@ async fn feature(client: &Client, command: FeatureCommand) -> anyhow::Result<Val
 
 /// JSON objects, one a line, or one array.
 fn rows(text: &str) -> Result<Vec<Value>, Refusal> {
-    let wrong = |error: serde_json::Error| Refusal::invalid("push/json", format!("the rows are not JSON: {error}")).hint("write one object a line, or one array");
+    let wrong = |error: serde_json::Error| {
+        Refusal::invalid("push/json", format!("the rows are not JSON: {error}")).hint("write one object a line, or one array")
+    };
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(wrong);
     }
@@ -317,7 +327,9 @@ async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> anyh
         }
         PipelineCommand::Versions { pipeline } => client.get(&format!("/api/v1/pipelines/{}/versions", encode(&pipeline))).await?,
         PipelineCommand::Show { id } => client.get(&format!("/api/v1/pipeline-runs/{}", encode(&id))).await?,
-        PipelineCommand::Logs { id, step } => client.get(&format!("/api/v1/pipeline-runs/{}/steps/{}/log", encode(&id), encode(&step))).await?,
+        PipelineCommand::Logs { id, step } => {
+            client.get(&format!("/api/v1/pipeline-runs/{}/steps/{}/log", encode(&id), encode(&step))).await?
+        }
         PipelineCommand::Cancel { id } => client.post(&format!("/api/v1/pipeline-runs/{}/cancel", encode(&id)), &json!({})).await?,
         PipelineCommand::Check { .. } => Value::Null,
     };

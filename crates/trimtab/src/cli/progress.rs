@@ -47,7 +47,8 @@ impl Progress {
         let mut err = std::io::stderr();
         let _ = if self.terminal {
             let full = (done.clamp(0.0, 1.0) * BAR as f64) as usize;
-            write!(err, "\r{} [{}{}] {place} {:>4.0}%", self.what, "=".repeat(full), " ".repeat(BAR - full), done * 100.0).and_then(|()| err.flush())
+            write!(err, "\r{} [{}{}] {place} {:>4.0}%", self.what, "=".repeat(full), " ".repeat(BAR - full), done * 100.0)
+                .and_then(|()| err.flush())
         } else {
             writeln!(err, "{}: {place}, {:.0} % after {} s", self.what, done * 100.0, self.began.elapsed().as_secs())
         };

@@ -72,7 +72,8 @@ fn write_table(out: &mut impl Write, rows: &[Value], indent: usize) -> std::io::
     let mut columns: Vec<&str> = Vec::new();
     for fields in rows.iter().filter_map(Value::as_object) {
         for (name, value) in fields {
-            let plain = !value.is_object() && !value.is_null() && !matches!(value, Value::Array(items) if items.iter().any(Value::is_object));
+            let plain =
+                !value.is_object() && !value.is_null() && !matches!(value, Value::Array(items) if items.iter().any(Value::is_object));
             if plain && !columns.contains(&name.as_str()) {
                 columns.push(name);
             }

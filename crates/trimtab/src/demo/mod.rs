@@ -86,12 +86,22 @@ impl Demo {
         // Not resolved further: an interpreter of a virtual environment is a link, and must be called by its own path.
         let python = if has_folder { std::path::absolute(python)? } else { python.clone() };
         if has_folder && !python.is_file() {
-            bail!(Refusal::not_found("project/python", format!("there is no interpreter {}", python.display())).hint("make demo makes one in .venv"));
+            bail!(
+                Refusal::not_found("project/python", format!("there is no interpreter {}", python.display()))
+                    .hint("make demo makes one in .venv")
+            );
         }
         Ok(python.to_string_lossy().into_owned())
     }
 
-    async fn replay(&self, server: &Server, clock: &ReplayClock, project: &Path, hours: &[data::Hour], begin: Timestamp) -> anyhow::Result<report::Report> {
+    async fn replay(
+        &self,
+        server: &Server,
+        clock: &ReplayClock,
+        project: &Path,
+        hours: &[data::Hour],
+        begin: Timestamp,
+    ) -> anyhow::Result<report::Report> {
         let client = Client::at(&server.url);
         let text = std::fs::read_to_string(project.join("trimtab.toml")).context("reading the example's file")?;
         client.post("/api/v1/apply", &json!({ "root": project, "toml": text })).await.context("applying the example")?;
@@ -119,7 +129,9 @@ fn check_first_model(server: &Server) -> anyhow::Result<()> {
     }
     let failed = world.list::<PipelineRun>()?.into_iter().find(|run| run.state == RunState::Failed);
     match failed.and_then(|run| run.error) {
-        Some(error) => bail!(Refusal::conflict("demo/no_model", error).hint("the interpreter needs mlflow, scikit-learn, pandas and pyarrow")),
+        Some(error) => {
+            bail!(Refusal::conflict("demo/no_model", error).hint("the interpreter needs mlflow, scikit-learn, pandas and pyarrow"))
+        }
         None => bail!(Refusal::conflict("demo/no_model", "the first model did not pass its gate").hint("trimtab why demand@1")),
     }
 }

@@ -68,7 +68,8 @@ pub async fn make(app: &App, model: &str, from: Timestamp) -> anyhow::Result<Rep
     for segment in app.ports.rows.segments(&stream)? {
         let rows = app.ports.rows.read(&segment).await?;
         let column = |name: &str| rows.column_by_name(name).with_context(|| format!("predictions without {name}"));
-        let (times, versions) = (column("_time")?.as_primitive::<TimestampMillisecondType>(), column("version")?.as_primitive::<Int64Type>());
+        let (times, versions) =
+            (column("_time")?.as_primitive::<TimestampMillisecondType>(), column("version")?.as_primitive::<Int64Type>());
         let (roles, predictions) = (column("role")?.as_string::<i32>(), column("prediction")?);
         for row in 0..rows.num_rows() {
             let at = Timestamp::from_ms(times.value(row));

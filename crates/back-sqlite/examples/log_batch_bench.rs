@@ -1,35 +1,19 @@
-//! log-batch through the whole API against the floor: the same points into the same kind of table by hand, one transaction a
-//! batch, synced as strictly. Prints CPU and the ratio: `cargo run --release -p api-mlflow --example log_batch_bench`.
+//! log-batch through the run store against the floor: the same points into the same kind of table by hand, one transaction a
+//! batch, synced as strictly. Prints CPU and the ratio: `cargo run --release -p back-sqlite --example log_batch_bench`.
 #![allow(clippy::print_stdout)]
 
-use api_mlflow::{MlflowApi, prepare, router};
-use axum::body::Body;
-use axum::http::Request;
-use back_objects::Objects;
 use back_sqlite::Sqlite;
-use domain::Timestamp;
-use ports::Clock;
+use domain::entity::{LifecycleStage, Metric, Run, RunStatus};
+use domain::{Actor, Batch, ExperimentId, RunId, RunWrite, Timestamp};
+use ports::{MetadataStore, RunLog, RunStore};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tower::ServiceExt;
 
 /// Points of one call.
 const SIZES: [usize; 3] = [1, 100, 1000];
 /// Callers at a time.
 const CALLERS: usize = 8;
-
-struct NoClock;
-
-impl Clock for NoClock {
-    fn event_now(&self) -> Timestamp {
-        Timestamp::from_ms(1_700_000_000_000)
-    }
-
-    fn wall_now(&self) -> Timestamp {
-        self.event_now()
-    }
-}
 
 /// User and system time of this process, in milliseconds.
 fn cpu_ms() -> u64 {
@@ -38,30 +22,43 @@ fn cpu_ms() -> u64 {
     (fields.get(11).unwrap_or(&0) + fields.get(12).unwrap_or(&0)) * 10
 }
 
-async fn ask(api: &axum::Router, path: &str, body: String) -> Result<String, Box<dyn std::error::Error>> {
-    let request = Request::post(format!("/api/2.0/mlflow/{path}")).header("content-type", "application/json").body(Body::from(body))?;
-    let answer = api.clone().oneshot(request).await?;
-    let status = answer.status();
-    let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}").into()) }
+fn run() -> Run {
+    Run {
+        id: RunId::new("0123456789abcdef0123456789abcdef"),
+        experiment: ExperimentId::new("0"),
+        name: "bench".into(),
+        user: String::new(),
+        status: RunStatus::Running,
+        start: Timestamp::from_ms(1),
+        end: None,
+        lifecycle_stage: LifecycleStage::Active,
+        artifact_uri: "mlflow-artifacts:/0/bench/artifacts".into(),
+        params: Vec::new(),
+        tags: Vec::new(),
+        metrics: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    }
 }
 
-async fn ours(api: &axum::Router, run: &str, size: usize, calls: usize) -> Result<(u64, f64), Box<dyn std::error::Error>> {
+async fn ours(store: &Arc<Sqlite>, run: &RunId, size: usize, calls: usize) -> Result<(u64, f64), Box<dyn std::error::Error>> {
     let (before, began) = (cpu_ms(), Instant::now());
     let tasks: Vec<_> = (0..CALLERS)
         .map(|caller| {
-            let (api, run) = (api.clone(), run.to_owned());
+            let (store, run) = (store.clone(), run.clone());
             tokio::spawn(async move {
                 for call in 0..calls / CALLERS {
-                    let points: Vec<String> = (0..size)
-                        .map(|i| {
-                            let step = call * size + i;
-                            format!(r#"{{"key":"m{caller}","value":{step}.5,"timestamp":1700000000000,"step":{step}}}"#)
-                        })
-                        .collect();
-                    let body = format!(r#"{{"run_id":"{run}","metrics":[{}]}}"#, points.join(","));
-                    ask(&api, "runs/log-batch", body).await.map_err(|e| e.to_string())?;
+                    let point = |i: usize| Metric {
+                        key: format!("m{caller}"),
+                        value: (call * size + i) as f64 + 0.5,
+                        time: Timestamp::from_ms(1_700_000_000_000),
+                        step: (call * size + i) as i64,
+                        model_id: None,
+                        dataset_name: None,
+                        dataset_digest: None,
+                    };
+                    let what = RunLog { metrics: (0..size).map(point).collect(), ..RunLog::default() };
+                    store.log(&run, what).await.map_err(|e| e.to_string())?;
                 }
                 Ok::<_, String>(())
             })
@@ -100,13 +97,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let calls = (40_000 / size).clamp(200, 4000);
         let home = tempfile::tempdir()?;
         let store = Sqlite::open(&home.path().join("meta.db"))?;
-        let api = MlflowApi { store: store.clone(), runs: store, artifacts: Objects::local(&home.path().join("a"))?, clock: Arc::new(NoClock) };
-        prepare(&api).await?;
-        let api = router(api);
-        let made = ask(&api, "runs/create", r#"{"experiment_id":"0","start_time":1}"#.into()).await?;
-        let made: serde_json::Value = serde_json::from_str(&made)?;
-        let run = made["run"]["info"]["run_id"].as_str().ok_or("no run id")?.to_owned();
-        let (our_cpu, our_wall) = ours(&api, &run, size, calls).await?;
+        let run = run();
+        let mut batch = Batch::new(Actor::User("bench".into()), run.start);
+        batch.run_writes.push(RunWrite::CreateRun(run.clone()));
+        store.commit(batch).await?;
+        let (our_cpu, our_wall) = ours(&store, &run.id, size, calls).await?;
         let (floor_cpu, floor_wall) = floor(&home.path().join("floor.db"), size, calls)?;
         let each = |cpu: u64| cpu as f64 / calls as f64;
         let rate = |wall: f64| calls as f64 / wall;

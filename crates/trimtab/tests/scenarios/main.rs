@@ -1,0 +1,104 @@
+//! The loop, told by data: `scenarios/NAME.toml` is played through the real wiring, and the log must be `scenarios/NAME.log`;
+//! `UPDATE=1` rewrites it. Each scenario is also killed at every write to the metadata store, and must tell the same.
+#![allow(clippy::unwrap_used)]
+
+mod house;
+mod log;
+mod model;
+mod play;
+
+use house::House;
+use play::Scenario;
+use ports::memory::Halt;
+use std::iter::{empty, once, repeat};
+
+/// Plays it once without a death and compares it with what is expected.
+fn check(name: &str, house: fn(&Scenario) -> House) {
+    let scenario = Scenario::read(name);
+    let told = house(&scenario).play(empty());
+    let page = log::page(&log::lines(&told.log));
+    let path = play::folder().join(format!("{name}.log"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    same(&page.lines().collect::<Vec<_>>(), &expected.lines().collect::<Vec<_>>(), &format!("{name}.log; UPDATE=1 rewrites it"));
+    for (event, count) in &scenario.expect {
+        assert_eq!(told.log.iter().filter(|recorded| recorded.event.name() == event).count(), *count, "{name}: {event}");
+    }
+}
+
+/// Fails with the first line that differs.
+fn same<T: AsRef<str>>(found: &[T], expected: &[T], what: &str) {
+    let (found, expected): (Vec<&str>, Vec<&str>) =
+        (found.iter().map(AsRef::as_ref).collect(), expected.iter().map(AsRef::as_ref).collect());
+    if let Some(at) = (0..found.len().max(expected.len())).find(|at| found.get(*at) != expected.get(*at)) {
+        let near = |lines: &[&str]| lines[at.saturating_sub(3).min(lines.len())..(at + 4).min(lines.len())].join("\n  ");
+        panic!("{what}: line {}\nfound:\n  {}\nexpected:\n  {}", at + 1, near(&found), near(&expected));
+    }
+}
+
+/// Kills it at every `step`-th write, on one side of the write, and compares the whole log.
+fn kill(name: &str, house: fn(&Scenario) -> House, side: Halt, step: usize) {
+    let scenario = Scenario::read(name);
+    let whole = house(&scenario).play(empty());
+    let expected = log::lines(&whole.log);
+    for n in (1..=whole.writes).step_by(step) {
+        let told = house(&scenario).play(once((n, side)));
+        assert!(told.lives == 2 || n + 3 > whole.writes, "write {n} of {} was never asked for", whole.writes);
+        same(&log::lines(&told.log), &expected, &format!("{name} killed {side:?} write {n} of {}", whole.writes));
+    }
+}
+
+/// Every life is killed, again and again.
+fn kill_again_and_again(name: &str, house: fn(&Scenario) -> House, writes: u64) {
+    let scenario = Scenario::read(name);
+    let expected = log::lines(&house(&scenario).play(empty()).log);
+    let sides = [Halt::Before, Halt::After].into_iter().cycle();
+    let told = house(&scenario).play(repeat(writes).zip(sides));
+    assert!(told.lives > 10, "{} lives", told.lives);
+    same(&log::lines(&told.log), &expected, &format!("{name} killed at every write {writes}"));
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::*;
+
+            const NAME: &str = stringify!($name);
+
+            #[test]
+            fn is_told_as_expected() {
+                check(NAME, House::in_memory);
+            }
+
+            #[test]
+            fn is_told_as_expected_on_disk() {
+                check(NAME, House::on_disk);
+            }
+
+            #[test]
+            fn is_the_same_when_any_write_is_lost() {
+                kill(NAME, House::in_memory, Halt::Before, 1);
+            }
+
+            #[test]
+            fn is_the_same_when_any_write_is_never_heard_of() {
+                kill(NAME, House::in_memory, Halt::After, 1);
+            }
+
+            #[test]
+            fn is_the_same_when_it_is_killed_again_and_again() {
+                kill_again_and_again(NAME, House::in_memory, 7);
+            }
+
+            #[test]
+            fn is_the_same_when_it_is_killed_on_disk() {
+                kill(NAME, House::on_disk, Halt::Before, 41);
+                kill(NAME, House::on_disk, Halt::After, 43);
+            }
+        }
+    )*};
+}
+
+scenarios! { nothing_is_wrong drift_heals beyond_repair }
