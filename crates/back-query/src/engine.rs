@@ -18,6 +18,7 @@ use domain::{Fault, Refusal};
 use futures::StreamExt;
 use ports::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,9 +138,9 @@ impl Labels {
         let mut indexes = HashMap::new();
         for view in &request.views {
             let keys: Vec<String> = view.keys.iter().map(|(_, label)| label.clone()).collect();
-            if !indexes.contains_key(&keys) {
-                let index = LabelIndex::build(std::slice::from_ref(&batch), &request.time, &keys).map_err(of_join)?;
-                indexes.insert(keys, Arc::new(index));
+            if let Entry::Vacant(place) = indexes.entry(keys) {
+                let index = LabelIndex::build(std::slice::from_ref(&batch), &request.time, place.key()).map_err(of_join)?;
+                place.insert(Arc::new(index));
             }
         }
         Ok(Labels { batch, indexes })

@@ -32,7 +32,8 @@ impl App {
         let root = folder.to_string_lossy();
         let changes = ports::decide(&*self.ports.store, |world| features::apply(world, &wanted, &root, &described, actor, now)).await?;
         self.catalog.reload().await?;
-        (self.on_project)(&self.catalog.project()?);
+        let applied = self.catalog.project()?;
+        (self.on_project)(&applied);
         for view in self.catalog.views().into_iter().filter(|view| view.online) {
             self.tables.materialize(&*self.ports.online, &view).await?;
         }

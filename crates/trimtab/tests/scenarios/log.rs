@@ -44,6 +44,10 @@ fn told(fields: Map<String, Value>, masked: &[&str]) -> String {
 fn plain(value: Value) -> String {
     match value {
         Value::String(text) => without_ids(&text),
+        Value::Object(range) if range.contains_key("from") => {
+            let end = |name: &str| range[name].as_str().map_or(String::new(), |time| time[..16].to_owned());
+            format!("{}..{}", end("from"), end("to"))
+        }
         Value::Number(number) if number.is_f64() => format!("{:.4}", number.as_f64().unwrap_or(f64::NAN)),
         other => other.to_string(),
     }
