@@ -35,7 +35,10 @@ fn monitors(world: &World, recorded: &Recorded) -> Result<Batch, Fault> {
         }
         Event::ProjectApplied { .. } => {
             for (model, _) in Declared::all(world)? {
-                let Some(champion) = deployment(world, &model)?.champion else { continue };
+                let deployment = deployment(world, &model)?;
+                // A champion of later than the file has an event of its own, which may not have been dealt with yet.
+                let since = deployment.champion_since().filter(|since| *since < recorded.at);
+                let (Some(champion), Some(_)) = (deployment.champion, since) else { continue };
                 if world.get::<Monitor>(&format!("{model}/{champion}"))?.is_none() {
                     watch(world, &mut batch, &model, champion)?;
                 }
