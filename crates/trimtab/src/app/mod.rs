@@ -1,6 +1,8 @@
 //! The wiring: the only place that pairs a port with a back end and a block with another.
 
 mod bridge;
+#[cfg(test)]
+mod conformance;
 mod facts;
 mod native;
 mod project;
