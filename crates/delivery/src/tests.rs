@@ -96,8 +96,8 @@ impl House {
                 _ = reactor.drained() => return,
                 _ = halted.wait_for(|halted| *halted) => {}
             }
-            reactor.stop().await;
             self.mortal.revive();
+            // The old one ends where it waits for a write.
             *reactor = start(self.mortal.clone());
         }
     }

@@ -108,50 +108,44 @@ impl House {
         }
         let mut halted = mortal.halted();
         let life = async {
-            let ports = self.ports(mortal.clone(), mortal.clone(), rows);
-            let started = App::start(ports, self.config(), Arc::new(|_| {})).await;
-            let app = match started {
-                Ok(app) => Arc::new(app),
-                Err(_) if *mortal.halted().borrow() => return,
-                Err(error) => panic!("the app does not start: {error:#}"),
-            };
+            let ports = self.ports(&mortal, rows);
+            let app = App::start(ports, self.config(), Arc::new(|_| {})).await.unwrap();
             // What an earlier life left half-done comes before the act that it did not acknowledge.
             app.reactor.drained().await;
             while let Some(act) = self.acts.get(self.done) {
-                let outcome = self.perform(&app, act).await;
-                if *mortal.halted().borrow() {
-                    return;
-                }
-                outcome.unwrap_or_else(|error| panic!("{act:?}: {error:#}"));
+                self.perform(&app, act).await.unwrap_or_else(|error| panic!("{act:?}: {error:#}"));
                 self.done += 1;
             }
         };
         tokio::select! {
             biased;
-            _ = halted.wait_for(|halted| *halted) => return None,
-            () = life => {}
+            _ = halted.wait_for(|halted| *halted) => None,
+            () = life => Some((mortal.events(0, usize::MAX >> 1).unwrap(), mortal.writes())),
         }
-        if *halted.borrow() {
-            return None;
-        }
-        Some((mortal.events(0, usize::MAX >> 1).unwrap(), mortal.writes()))
     }
 
-    fn ports(&self, store: Arc<dyn MetadataStore>, runs: Arc<dyn RunStore>, rows: Arc<dyn RowLog>) -> Ports {
+    fn ports(&self, mortal: &Arc<Halting<dyn Store>>, rows: Arc<dyn RowLog>) -> Ports {
         let compute = MemoryCompute::default();
-        let (server, clock, handle) = ((store.clone(), self.artifacts.clone()), self.clock.clone(), Handle::current());
+        let (store, artifacts, clock, handle) = (mortal.clone(), self.artifacts.clone(), self.clock.clone(), Handle::current());
         compute.install("train", move |job| {
-            let (store, artifacts) = server.clone();
-            let server = Server { store, artifacts, now: clock.event_now() };
-            match handle.block_on(server.train(job)) {
+            let server = Server { store: store.clone(), artifacts: artifacts.clone(), now: clock.event_now() };
+            let mut halted = store.halted();
+            let outcome = handle.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = halted.wait_for(|halted| *halted) => Err(anyhow::anyhow!("the server is gone")),
+                    outcome = server.train(job) => outcome,
+                }
+            });
+            match outcome {
                 Ok(()) => JobEnd { exit: Some(0), ..JobEnd::default() },
                 Err(error) => JobEnd { exit: Some(1), stderr_tail: format!("{error:#}"), ..JobEnd::default() },
             }
         });
         let artifacts: Arc<dyn ArtifactStore> = self.artifacts.clone();
         Ports {
-            store,
-            runs,
+            store: mortal.clone(),
+            runs: mortal.clone(),
             rows,
             models: Arc::new(Lines(artifacts.clone())),
             artifacts,
