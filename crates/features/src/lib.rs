@@ -65,3 +65,6 @@ impl From<CommitError> for FeatureError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -337,6 +337,51 @@ async fn retrainings_that_come_to_nothing_escalate() {
     assert!(matches!(by_hand().await, Err(CommitError::Refused(refusal)) if refusal.code == "incident/closed"));
 }
 
+/// A reader that lags, or that hears old events once more after a crash, met `ProjectApplied` when the champion that came after
+/// it was there already: the watch began in the wrong story, and once more with the promotion.
+#[tokio::test]
+async fn a_champion_of_after_the_file_is_watched_by_its_own_event() {
+    let applied = || Event::ProjectApplied { hash: Digest::of(b""), changes: vec![] };
+    let promoted = |at| {
+        let mut deployment = Deployment::new(model());
+        deployment.champion = Some(VersionNumber(1));
+        deployment.history = vec![Promotion { version: VersionNumber(1), previous: None, at, why: String::new() }];
+        deployment
+    };
+    let house = House::new().await;
+    let event =
+        Event::ChampionPromoted { model: model(), version: VersionNumber(1), previous: None, by: "gate".into(), why: "passed".into() };
+    house.commit(day(1), |batch| batch.put(&promoted(day(1))).event(applied()).event(event.clone())).await;
+    assert_eq!(house.story(0).len(), 1, "{:?}", house.story(0));
+    assert_eq!(house.store.events(0, 9).unwrap().last().unwrap().cause, Some(2));
+
+    // One that served before its monitor was declared.
+    let house = House::new().await;
+    house.commit(day(3), |batch| batch.put(&promoted(day(1))).event(applied())).await;
+    assert_eq!((house.story(0).len(), house.get::<Monitor>("demand/1").from), (1, day(3)));
+}
+
+/// A retraining that was refused (its pipeline was gone) left no pipeline run, and only by the run did the incident know its
+/// own retraining: it waited for ever for one that never began.
+#[tokio::test]
+async fn a_retraining_that_never_began_did_not_help() {
+    let house = House::new().await;
+    house.register(1, Some("t1"), None).await;
+    house.promote(1, day(0)).await;
+    house.week(0, 1, 0.0, 40.0).await;
+    house.week(1, 1, 0.0, 40.0).await;
+    let said = house.story(0).len();
+    let refused = Event::PipelineRunFinished {
+        pipeline_run: PipelineRunId::new("retrain-demand-1-1"),
+        pipeline: "retrain".into(),
+        state: RunState::Failed,
+        error: Some("there is no pipeline `retrain`".into()),
+    };
+    house.commit(day(15), |batch| batch.event(refused.clone())).await;
+    assert_eq!(house.story(said), ["unhelpful 1"]);
+    assert_eq!(house.get::<Incident>("demand/demand-1").attempts[0].outcome, RetrainOutcome::Failed);
+}
+
 #[tokio::test]
 async fn late_labels_amend_the_window_and_count_once() {
     let house = House::new().await;

@@ -16,3 +16,6 @@ pub use gateway::{Answer, FeatureRequest, FeatureSource, Gateway, GatewayConfig,
 pub use labels::{Label, LabelDesk};
 pub use pool::ModelPool;
 pub use route::{ModelStatus, VersionStatus};
+
+#[cfg(test)]
+mod tests;

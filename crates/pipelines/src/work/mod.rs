@@ -349,3 +349,6 @@ impl Engine {
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("refusing a retraining", e))
     }
 }
+
+#[cfg(test)]
+mod tests;

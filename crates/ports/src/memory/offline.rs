@@ -2,11 +2,11 @@
 
 use super::sql::{self, Select, Source, nanoseconds};
 use crate::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo, scalar_at};
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array, new_null_array};
-use arrow::compute::{concat_batches, take};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array, new_null_array};
+use arrow::compute::{cast, concat_batches, take};
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use domain::{Refusal, Scalar};
@@ -71,7 +71,7 @@ fn together(rows: &[RecordBatch]) -> Result<RecordBatch, Refusal> {
     concat_batches(&schema, rows).map_err(invalid)
 }
 
-/// A CSV file with a header; types are told from all rows.
+/// A CSV file with a header; types are told from all rows, and its times are UTC.
 fn read_csv(path: &str) -> Result<RecordBatch, Refusal> {
     if !path.ends_with(".csv") || path.contains('*') {
         return Err(Refusal::invalid("query/unsupported", format!("the engine in memory reads single CSV files, not {path}")));
@@ -82,7 +82,19 @@ fn read_csv(path: &str) -> Result<RecordBatch, Refusal> {
     let schema = Arc::new(schema);
     let reader = ReaderBuilder::new(schema.clone()).with_header(true).build(file).map_err(invalid)?;
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
-    concat_batches(&schema, &batches).map_err(invalid)
+    let rows = concat_batches(&schema, &batches).map_err(invalid)?;
+    let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| Ok((field.name(), utc(column)?, true)));
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>().map_err(invalid)?;
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(invalid)
+}
+
+/// A time with its zone; other columns as they are.
+fn utc(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if !matches!(column.data_type(), DataType::Timestamp(..)) {
+        return Ok(column.clone());
+    }
+    let fine = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    Ok(Arc::new(fine.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("UTC")))
 }
 
 impl MemoryOffline {
