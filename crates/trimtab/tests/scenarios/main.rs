@@ -51,7 +51,8 @@ fn kill(name: &str, house: fn(&Scenario) -> House, side: Halt, firsts: impl Into
     }
 }
 
-/// Writes of a life. Each write is the last of some life when the first life has every length up to this.
+/// Writes of a life. With first lives of every length up to this, the deaths of all tellings together lie at every write, but
+/// for what a life does again of the one before.
 const EVERY: u64 = 23;
 
 macro_rules! scenarios {
@@ -92,15 +93,31 @@ macro_rules! scenarios {
 
 scenarios! { nothing_is_wrong drift_heals beyond_repair }
 
-/// The short one once more, with a single death a telling: nothing that a second death mends is missed.
-#[test]
-fn one_death_at_each_write_alone() {
-    let scenario = Scenario::read("nothing_is_wrong");
+/// A single death a telling, at each write in turn: nothing that a second death mends is missed.
+fn kill_once(name: &str) {
+    let scenario = Scenario::read(name);
     let whole = House::in_memory(&scenario).play(empty());
     let expected = log::lines(&whole.log);
     for n in 1..=whole.writes {
         let side = if n % 2 == 0 { Halt::Before } else { Halt::After };
         let told = House::in_memory(&scenario).play(once((n, side)));
-        same(&log::lines(&told.log), &expected, &format!("killed {side:?} write {n} of {}", whole.writes));
+        same(&log::lines(&told.log), &expected, &format!("{name} killed {side:?} write {n} of {}", whole.writes));
     }
+}
+
+#[test]
+fn one_death_at_each_write_alone() {
+    kill_once("nothing_is_wrong");
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn one_death_at_each_write_of_drift_heals() {
+    kill_once("drift_heals");
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn one_death_at_each_write_of_beyond_repair() {
+    kill_once("beyond_repair");
 }
