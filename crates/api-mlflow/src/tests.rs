@@ -5,11 +5,11 @@ use super::*;
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use domain::entity::{AppliedProject, Run};
-use domain::{Batch, Event, RunId};
+use domain::entity::{AppliedProject, Metric, Run};
+use domain::{Batch, Event, ExperimentId, RunId};
 use futures::StreamExt;
 use ports::memory::{ManualClock, MemoryArtifacts, MemoryStore};
-use ports::{ArtifactExt, CommitError, HistoryPage, Page, RunLog, RunSearch, SearchError};
+use ports::{ArtifactExt, CommitError, Curve, DatasetSummary, HistoryPage, Keys, Page, RunLog, RunSearch, SearchError, TextHit};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -172,6 +172,34 @@ impl RunStore for Full {
 
     fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError> {
         self.0.history(run, key, limit, token)
+    }
+
+    fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        self.0.count(search)
+    }
+
+    fn interval(&self, runs: &[RunId], key: &str, steps: Option<(i64, i64)>, max: usize) -> Result<Vec<(RunId, Metric)>, SearchError> {
+        self.0.interval(runs, key, steps, max)
+    }
+
+    fn curve(&self, run: &RunId, key: &str, buckets: usize) -> Result<Curve, SearchError> {
+        self.0.curve(run, key, buckets)
+    }
+
+    fn keys(&self, experiments: &[ExperimentId]) -> Result<Keys, Fault> {
+        self.0.keys(experiments)
+    }
+
+    fn datasets(&self, experiments: &[ExperimentId]) -> Result<Vec<DatasetSummary>, Fault> {
+        self.0.datasets(experiments)
+    }
+
+    fn find_text(&self, query: &str, experiments: &[ExperimentId], limit: usize) -> Result<Vec<TextHit>, Fault> {
+        self.0.find_text(query, experiments, limit)
+    }
+
+    fn deleted_runs(&self, before: Timestamp, after: Option<&RunId>, limit: usize) -> Result<Vec<RunId>, Fault> {
+        self.0.deleted_runs(before, after, limit)
     }
 }
 

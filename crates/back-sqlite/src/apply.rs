@@ -24,7 +24,7 @@ impl Writer {
     fn apply_batch(&mut self, batch: &Batch, now: Counters) -> Result<Committed, CommitError> {
         batch.expect.iter().try_for_each(|expect| self.check(expect))?;
         for write in &batch.run_writes {
-            self.write_run(write, now.revision)?;
+            self.write_run(write, now.revision, batch.at)?;
         }
         for put in &batch.puts {
             self.put(put, now.revision)?;

@@ -9,18 +9,24 @@
 //! so nobody sees n + 1 before n; values are always bound, never written into SQL.
 
 mod apply;
+mod curves;
 mod fault;
 mod migrate;
+mod purge;
 mod read;
 mod run_writes;
 mod search;
+mod survey;
 mod writer;
 
 use async_trait::async_trait;
-use domain::entity::Run;
-use domain::{Batch, Fault, Recorded, Refusal, RunId};
+use domain::entity::{Metric, Run};
+use domain::{Batch, ExperimentId, Fault, Recorded, Refusal, RunId, Timestamp};
 use parking_lot::Mutex;
-use ports::{CommitError, Committed, HistoryPage, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError, Snapshot};
+use ports::{
+    CommitError, Committed, Curve, DatasetSummary, HistoryPage, Keys, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError,
+    Snapshot, TextHit,
+};
 use read::Pool;
 use std::path::Path;
 use std::sync::Arc;
@@ -123,6 +129,34 @@ impl RunStore for Sqlite {
 
     fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError> {
         self.pool.reader()?.history(run, key, limit, token)
+    }
+
+    fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        self.pool.reader()?.count(search)
+    }
+
+    fn interval(&self, runs: &[RunId], key: &str, steps: Option<(i64, i64)>, max: usize) -> Result<Vec<(RunId, Metric)>, SearchError> {
+        self.pool.reader()?.interval(runs, key, steps, max)
+    }
+
+    fn curve(&self, run: &RunId, key: &str, buckets: usize) -> Result<Curve, SearchError> {
+        self.pool.reader()?.curve(run, key, buckets)
+    }
+
+    fn keys(&self, experiments: &[ExperimentId]) -> Result<Keys, Fault> {
+        self.pool.reader()?.keys(experiments)
+    }
+
+    fn datasets(&self, experiments: &[ExperimentId]) -> Result<Vec<DatasetSummary>, Fault> {
+        self.pool.reader()?.datasets(experiments)
+    }
+
+    fn find_text(&self, query: &str, experiments: &[ExperimentId], limit: usize) -> Result<Vec<TextHit>, Fault> {
+        self.pool.reader()?.find_text(query, experiments, limit)
+    }
+
+    fn deleted_runs(&self, before: Timestamp, after: Option<&RunId>, limit: usize) -> Result<Vec<RunId>, Fault> {
+        self.pool.reader()?.deleted_runs(before, after, limit)
     }
 }
 

@@ -4,14 +4,14 @@ use crate::apply::WHOLE;
 use crate::fault::Doing;
 use crate::writer::Writer;
 use domain::entity::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, Tag};
-use domain::{Collection, ExperimentId, Fault, RunId, RunWrite};
+use domain::{Collection, ExperimentId, Fault, RunId, RunWrite, Timestamp};
 use ports::refusals::{changed_param, deleted_run, no_experiment, no_run, taken_experiment, taken_run};
 use ports::{CommitError, RunLog};
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashMap;
 
 impl Writer {
-    pub(crate) fn write_run(&mut self, write: &RunWrite, revision: u64) -> Result<(), CommitError> {
+    pub(crate) fn write_run(&mut self, write: &RunWrite, revision: u64, at: Timestamp) -> Result<(), CommitError> {
         match write {
             RunWrite::Experiment(experiment) => self.put_experiment(experiment, revision),
             RunWrite::SetExperimentTag { experiment, tag } => {
@@ -21,13 +21,14 @@ impl Writer {
                 self.put_experiment(&found, revision)
             }
             RunWrite::StageRuns { experiment, stage } => {
-                let sql = "UPDATE run SET stage = ?2, revision = ?3 WHERE experiment = ?1";
+                let sql = "UPDATE run SET stage = ?2, revision = ?3, binned = CASE WHEN ?2 = 'deleted' THEN coalesce(binned, ?4) END
+                           WHERE experiment = ?1";
                 let mut update = self.conn.prepare_cached(sql).doing("staging runs")?;
-                update.execute(params![experiment.as_str(), stage.word(), revision as i64]).doing("staging runs")?;
+                update.execute(params![experiment.as_str(), stage.word(), revision as i64, at.ms()]).doing("staging runs")?;
                 Ok(())
             }
-            RunWrite::CreateRun(run) => self.create_run(run, revision),
-            RunWrite::UpdateRun(run) => self.update_run(run, revision),
+            RunWrite::CreateRun(run) => self.create_run(run, revision, at),
+            RunWrite::UpdateRun(run) => self.update_run(run, revision, at),
             RunWrite::SetTag { run, tag } => {
                 let num = self.active(run, revision)?;
                 Ok(self.set_tags(num, std::slice::from_ref(tag))?)
@@ -39,6 +40,8 @@ impl Writer {
                 delete.execute([num, key]).doing("deleting a tag")?;
                 Ok(())
             }
+            RunWrite::PurgeRun(run) => self.purge_run(run),
+            RunWrite::PurgeExperiment(experiment) => self.purge_experiment(experiment, revision),
         }
     }
 
@@ -52,7 +55,7 @@ impl Writer {
         Ok(self.add_outputs(run, &what.outputs)?)
     }
 
-    fn experiment(&self, id: &ExperimentId) -> Result<Option<Experiment>, Fault> {
+    pub(crate) fn experiment(&self, id: &ExperimentId) -> Result<Option<Experiment>, Fault> {
         let mut query = self.conn.prepare_cached("SELECT body FROM experiment WHERE id = ?1").doing("reading an experiment")?;
         let body: Option<String> = query.query_row([id.as_str()], |row| row.get(0)).optional().doing("reading an experiment")?;
         body.map(|body| serde_json::from_str(&body).map_err(|e| Fault::because("reading an experiment", e))).transpose()
@@ -73,12 +76,12 @@ impl Writer {
         Ok(self.touch(Collection::Experiments, WHOLE, revision)?)
     }
 
-    fn create_run(&mut self, run: &Run, revision: u64) -> Result<(), CommitError> {
+    fn create_run(&mut self, run: &Run, revision: u64, at: Timestamp) -> Result<(), CommitError> {
         if self.experiment(&run.experiment)?.is_none() {
             return Err(no_experiment(&run.experiment).into());
         }
-        let sql = "INSERT INTO run (id, experiment, revision, name, user, status, start, end, stage, artifact_uri)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING RETURNING num";
+        let sql = "INSERT INTO run (id, experiment, revision, name, user, status, start, end, stage, artifact_uri, binned)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, CASE WHEN ?9 = 'deleted' THEN ?11 END) ON CONFLICT (id) DO NOTHING RETURNING num";
         let mut insert = self.conn.prepare_cached(sql).doing("creating a run")?;
         let values = params![
             run.id.as_str(),
@@ -90,7 +93,8 @@ impl Writer {
             run.start.ms(),
             run.end.map(|end| end.ms()),
             run.lifecycle_stage.word(),
-            run.artifact_uri
+            run.artifact_uri,
+            at.ms()
         ];
         let num = insert.query_row(values, |row| row.get(0)).optional().doing("creating a run")?;
         drop(insert);
@@ -102,8 +106,9 @@ impl Writer {
         Ok(self.add_outputs(num, &run.outputs)?)
     }
 
-    fn update_run(&mut self, run: &Run, revision: u64) -> Result<(), CommitError> {
-        let sql = "UPDATE run SET revision = ?2, name = ?3, user = ?4, status = ?5, start = ?6, end = ?7, stage = ?8 WHERE id = ?1";
+    fn update_run(&mut self, run: &Run, revision: u64, at: Timestamp) -> Result<(), CommitError> {
+        let sql = "UPDATE run SET revision = ?2, name = ?3, user = ?4, status = ?5, start = ?6, end = ?7, stage = ?8,
+                   binned = CASE WHEN ?8 = 'deleted' THEN coalesce(binned, ?9) END WHERE id = ?1";
         let mut update = self.conn.prepare_cached(sql).doing("updating a run")?;
         let values = params![
             run.id.as_str(),
@@ -113,7 +118,8 @@ impl Writer {
             run.status.word(),
             run.start.ms(),
             run.end.map(|end| end.ms()),
-            run.lifecycle_stage.word()
+            run.lifecycle_stage.word(),
+            at.ms()
         ];
         match update.execute(values).doing("updating a run")? {
             0 => Err(no_run(&run.id).into()),

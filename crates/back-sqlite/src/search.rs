@@ -1,13 +1,14 @@
 //! The search over runs as one SQL statement: every value is bound, every key is looked up first.
 
 use crate::fault::Doing;
-use crate::read::{Reader, clamp};
+use crate::read::Reader;
 use domain::entity::{LifecycleStage, Run};
 use domain::filter::{Clause, Field, Op, OrderBy, Value};
-use domain::{Fault, OrderedNumber};
-use ports::refusals::bad_token;
-use ports::{Page, RunSearch, SearchError, ViewType};
-use rusqlite::{OptionalExtension, params_from_iter, types};
+use domain::{Fault, OrderedNumber, RunId};
+use ports::{Page, Place, RunSearch, SearchError, Sorted, ViewType};
+use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension, Row, params_from_iter, types};
+use std::cmp::Ordering;
 
 /// A statement being written, with the values bound so far.
 struct Statement {
@@ -23,26 +24,55 @@ impl Statement {
     }
 }
 
+/// A run that fits, and where it stands.
+struct Candidate {
+    num: i64,
+    place: Place,
+}
+
 impl Reader {
     /// Runs that fit, a page of them.
     pub(crate) fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError> {
-        let skip: usize = search.token.as_deref().map_or(Ok(0), |token| token.parse().map_err(|_| bad_token(token)))?;
-        let statement = self.statement(search, skip)?;
+        let what = "searching runs";
+        let after = Place::after(search)?;
+        let statement = self.statement(search, true)?;
         let mut query = self.conn().prepare_cached(&statement.sql).doing("preparing a search")?;
-        let nums: Vec<i64> =
-            query.query_map(params_from_iter(&statement.values), |row| row.get(0)).and_then(Iterator::collect).doing("searching runs")?;
-        let more = nums.len() > search.limit && search.limit > 0;
-        let items = nums.iter().take(search.limit).map(|num| Ok(self.load_run(*num)?.1)).collect::<Result<Vec<_>, Fault>>()?;
-        let token = more.then(|| (skip + items.len()).to_string());
+        let mut rows = query.query(params_from_iter(&statement.values)).doing(what)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().doing(what)? {
+            let candidate = candidate(row, &search.order).doing(what)?;
+            if after.as_ref().is_none_or(|after| candidate.place.compare(after, &search.order) == Ordering::Greater) {
+                found.push(candidate);
+            }
+        }
+        found.sort_by(|a, b| a.place.compare(&b.place, &search.order));
+        let more = found.len() > search.limit;
+        found.truncate(search.limit);
+        let items = found.iter().map(|one| Ok(self.load_run(one.num)?.1)).collect::<Result<Vec<_>, Fault>>()?;
+        let token = found.pop().filter(|_| more).map(|last| last.place.token(search)).transpose()?;
         Ok(Page { items, token })
     }
 
-    fn statement(&self, search: &RunSearch, skip: usize) -> Result<Statement, Fault> {
-        let mut s = Statement { sql: "SELECT r.num FROM run r".into(), values: Vec::new() };
-        let mut order = String::new();
-        for (n, key) in search.order.iter().enumerate() {
-            order += &self.order_term(&mut s, key, &format!("o{n}"))?;
+    /// How many fit.
+    pub(crate) fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        let statement = self.statement(search, false)?;
+        let mut query = self.conn().prepare_cached(&statement.sql).doing("preparing a count")?;
+        let count: i64 = query.query_row(params_from_iter(&statement.values), |row| row.get(0)).doing("counting runs")?;
+        Ok(count as u64)
+    }
+
+    fn statement(&self, search: &RunSearch, places: bool) -> Result<Statement, Fault> {
+        let mut s = Statement { sql: String::new(), values: Vec::new() };
+        let (mut columns, mut joins) = (String::from("count(*)"), String::new());
+        if places {
+            columns = "r.num, r.id, r.start".into();
+            for (n, key) in search.order.iter().enumerate() {
+                let (column, join) = self.order_term(&mut s, key, &format!("o{n}"))?;
+                columns += &format!(", {column}");
+                joins += &join;
+            }
         }
+        s.sql = format!("SELECT {columns} FROM run r{joins}");
         let ids: Vec<String> = search.experiments.iter().map(|id| s.bind(id.as_str().to_owned())).collect();
         s.sql += &format!(" WHERE r.experiment IN ({})", ids.join(", "));
         let stage = match search.view {
@@ -58,9 +88,6 @@ impl Reader {
             let condition = self.condition(&mut s, clause)?;
             s.sql += &format!(" AND {condition}");
         }
-        // One more than asked for tells whether there is another page.
-        let (limit, skip) = (s.bind(clamp(search.limit as u64).saturating_add(1)), s.bind(clamp(skip as u64)));
-        s.sql += &format!(" ORDER BY {order}r.start DESC, r.id LIMIT {limit} OFFSET {skip}");
         Ok(s)
     }
 
@@ -92,30 +119,36 @@ impl Reader {
         })
     }
 
-    /// Adds the join that an order needs, and gives its terms.
-    fn order_term(&self, s: &mut Statement, order: &OrderBy, alias: &str) -> Result<String, Fault> {
-        let direction = if order.descending { "DESC" } else { "ASC" };
-        let (table, key) = match &order.field {
-            Field::Attribute(name) => {
-                let column = run_column(name);
-                return Ok(format!("{column} IS NULL, {column} {direction}, "));
-            }
+    /// The column that an order reads, and the join that it needs.
+    fn order_term(&self, s: &mut Statement, order: &OrderBy, alias: &str) -> Result<(String, String), Fault> {
+        let (table, column, key) = match &order.field {
+            Field::Attribute(name) => return Ok((run_column(name).into(), String::new())),
             // A run has many datasets: no order comes of them.
-            Field::Dataset(_) => return Ok(String::new()),
-            Field::Metric(key) => ("latest", key),
-            Field::Param(key) => ("param", key),
-            Field::Tag(key) => ("tag", key),
+            Field::Dataset(_) => return Ok(("NULL".into(), String::new())),
+            Field::Metric(key) => ("latest", "bits", key),
+            Field::Param(key) => ("param", "value", key),
+            Field::Tag(key) => ("tag", "value", key),
         };
         let key = self.key(key)?;
         let place = s.bind(key);
-        s.sql += &format!(" LEFT JOIN {table} {alias} ON {alias}.run = r.num AND {alias}.key = {place}");
-        Ok(if table == "latest" {
-            let bits = format!("{alias}.bits");
-            format!("CASE WHEN {bits} IS NULL THEN 2 WHEN {bits} > {} THEN 1 ELSE 0 END, {bits} {direction}, ", infinity())
-        } else {
-            format!("{alias}.value IS NULL, {alias}.value {direction}, ")
-        })
+        let join = format!(" LEFT JOIN {table} {alias} ON {alias}.run = r.num AND {alias}.key = {place}");
+        Ok((format!("{alias}.{column}"), join))
     }
+}
+
+/// From the columns num, id, start and one for each key of the order.
+fn candidate(row: &Row<'_>, order: &[OrderBy]) -> rusqlite::Result<Candidate> {
+    let mut keys = Vec::with_capacity(order.len());
+    for (n, key) in order.iter().enumerate() {
+        keys.push(match (row.get_ref(3 + n)?, &key.field) {
+            (ValueRef::Integer(bits), Field::Metric(_)) => Sorted::Number(bits),
+            (ValueRef::Integer(number), _) => Sorted::number(number as f64),
+            (ValueRef::Text(_), _) => Sorted::Text(row.get(3 + n)?),
+            _ => Sorted::Missing,
+        });
+    }
+    let id = RunId::new(row.get::<_, String>(1)?);
+    Ok(Candidate { num: row.get(0)?, place: Place { keys, start: row.get(2)?, id } })
 }
 
 /// The column of an attribute; one that runs do not have is NULL.

@@ -113,6 +113,10 @@ pub enum RunWrite {
         experiment: ExperimentId,
         stage: LifecycleStage,
     },
+    /// Takes a run out of the bin for good, with all that was logged to it; its id is free again.
+    PurgeRun(RunId),
+    /// Takes a deleted experiment away that has no run any more; its name is free again.
+    PurgeExperiment(ExperimentId),
 }
 
 /// Who did it.

@@ -8,6 +8,7 @@ mod artifacts;
 mod clock;
 mod compute;
 pub mod conformance;
+mod curve;
 mod expr;
 pub mod memory;
 mod metadata;
@@ -15,22 +16,28 @@ mod model;
 mod notifier;
 mod offline;
 mod online;
+mod place;
 pub mod refusals;
 mod rowlog;
 mod runs;
 mod sealer;
+pub mod text;
 mod world;
 
 pub use artifacts::{ArtifactExt, ArtifactInfo, ArtifactStore, ByteStream, Stored};
 pub use clock::Clock;
 pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec};
+pub use curve::{Bucket, Curve, CurveBuilder, CurvePoint, sample};
 pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
 pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError, ScoreError, Scorer};
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 pub use online::{OnlineRow, OnlineStore, PutReport};
+pub use place::{Place, Sorted};
 pub use rowlog::{AppendError, OpenPart, ROW_COLUMNS, RowLog, rows_to_batch, scalar_at, scalars_to_array};
-pub use runs::{HistoryPage, Page, RunLog, RunSearch, RunStore, SearchError, ViewType};
+pub use runs::{
+    DATASETS_MAX, DatasetSummary, HistoryPage, KEYS_MAX, Keys, Page, RunLog, RunSearch, RunStore, SearchError, TextHit, ViewType,
+};
 pub use sealer::Sealer;
 pub use world::{World, decide};

@@ -28,6 +28,21 @@ pub fn taken_experiment(name: &str) -> Refusal {
         .hint("restore it, or take another name")
 }
 
+/// Only what is in the bin can be purged.
+pub fn active_run(id: &RunId) -> Refusal {
+    Refusal::conflict("run/active", format!("run `{id}` is not deleted")).hint("delete it first")
+}
+
+/// Only what is in the bin can be purged.
+pub fn active_experiment(id: &ExperimentId) -> Refusal {
+    Refusal::conflict("experiment/active", format!("experiment `{id}` is not deleted")).hint("delete it first")
+}
+
+/// Its runs go first, one by one.
+pub fn full_experiment(id: &ExperimentId) -> Refusal {
+    Refusal::conflict("experiment/has_runs", format!("experiment `{id}` still has runs")).hint("purge its runs first")
+}
+
 /// A param is set once.
 pub fn changed_param(key: &str, old: &str, new: &str) -> Refusal {
     Refusal::conflict("param/immutable", format!("param `{key}` is `{old}` and cannot become `{new}`"))

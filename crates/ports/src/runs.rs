@@ -2,10 +2,16 @@
 
 use async_trait::async_trait;
 use domain::entity::{DatasetInput, Metric, ModelOutput, Param, Run, Tag};
-use domain::filter::{Expr, OrderBy};
-use domain::{ExperimentId, Fault, Refusal, RunId};
+use domain::filter::{Expr, Field, OrderBy};
+use domain::{ExperimentId, Fault, Refusal, RunId, Timestamp};
 
-use crate::CommitError;
+use crate::{CommitError, Curve};
+
+/// Keys of one kind that [`RunStore::keys`] names at most.
+pub const KEYS_MAX: usize = 5000;
+
+/// Datasets that [`RunStore::datasets`] names at most.
+pub const DATASETS_MAX: usize = 1000;
 
 /// Which runs a search looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +32,8 @@ pub struct RunSearch {
     /// After these: newest start first, then by id.
     pub order: Vec<OrderBy>,
     pub limit: usize,
-    /// From an earlier page.
+    /// From an earlier page of the same search; only `limit` may differ. It names the last run given, so that runs which come or go
+    /// meanwhile neither repeat nor hide one that stays as it is.
     pub token: Option<String>,
 }
 
@@ -54,6 +61,35 @@ pub struct RunLog {
     pub outputs: Vec<ModelOutput>,
 }
 
+/// The keys that active runs of some experiments have logged, each kind sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub metrics: Vec<String>,
+    pub params: Vec<String>,
+    pub tags: Vec<String>,
+    /// Whether a kind has more than [`KEYS_MAX`], of which the first are given.
+    pub cut: bool,
+}
+
+/// A dataset that runs of an experiment read; one that was read in two contexts is two.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatasetSummary {
+    pub experiment: ExperimentId,
+    pub name: String,
+    pub digest: String,
+    pub context: Option<String>,
+}
+
+/// A run that a text was found in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextHit {
+    pub run: RunId,
+    /// What holds most of the words: the attribute `run_name`, a param or a tag.
+    pub field: Field,
+    /// Its value, cut to [`crate::text::EXCERPT`] characters.
+    pub excerpt: String,
+}
+
 /// Runs, params, tags and metric points. Shares its transactions with the metadata store.
 #[async_trait]
 pub trait RunStore: Send + Sync {
@@ -63,8 +99,24 @@ pub trait RunStore: Send + Sync {
     fn run(&self, id: &RunId) -> Result<Option<Run>, Fault>;
     /// Runs that fit.
     fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError>;
+    /// How many runs fit; `order`, `limit` and `token` do not matter.
+    fn count(&self, search: &RunSearch) -> Result<u64, SearchError>;
     /// The points of one metric.
     fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError>;
+    /// At most `max` points of one metric of each run, by step, time and value, picked evenly as MLflow does ([`crate::sample`]): the
+    /// first and the last are among them, of one it is the last. `steps` is a range with both ends. Runs come in the order asked for.
+    fn interval(&self, runs: &[RunId], key: &str, steps: Option<(i64, i64)>, max: usize) -> Result<Vec<(RunId, Metric)>, SearchError>;
+    /// One metric for a chart, in at most `buckets` buckets (at least 2).
+    fn curve(&self, run: &RunId, key: &str, buckets: usize) -> Result<Curve, SearchError>;
+    /// What can be filtered and ordered by, for completion.
+    fn keys(&self, experiments: &[ExperimentId]) -> Result<Keys, Fault>;
+    /// What runs of these experiments read, deleted runs too, at most [`DATASETS_MAX`], sorted.
+    fn datasets(&self, experiments: &[ExperimentId]) -> Result<Vec<DatasetSummary>, Fault>;
+    /// Active runs whose name, note, params and tags hold all words of `query`, newest start first, then by id; a word fits one that
+    /// begins with it, and case does not count ([`crate::text`]). Any text is a query; one without a word finds nothing.
+    fn find_text(&self, query: &str, experiments: &[ExperimentId], limit: usize) -> Result<Vec<TextHit>, Fault>;
+    /// Runs that were deleted before an instant, by id, after `after`: what a purge may take.
+    fn deleted_runs(&self, before: Timestamp, after: Option<&RunId>, limit: usize) -> Result<Vec<RunId>, Fault>;
 }
 
 /// Why a search gave nothing.

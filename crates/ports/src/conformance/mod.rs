@@ -7,3 +7,4 @@ pub mod offline;
 pub mod online;
 pub mod rowlog;
 pub mod runs;
+mod surveys;

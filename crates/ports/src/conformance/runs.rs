@@ -25,14 +25,16 @@ pub async fn suite(make: impl Fn() -> Both) {
     filters_find_what_they_say(make()).await;
     orders_put_missing_last(make()).await;
     searches_come_in_pages(make()).await;
+    pages_are_stable_while_runs_come_and_go(make()).await;
+    super::surveys::suite(&make).await;
     concurrent_loggers_lose_nothing(make()).await;
 }
 
-fn id(n: u32) -> RunId {
+pub(super) fn id(n: u32) -> RunId {
     RunId::new(format!("{n:032x}"))
 }
 
-fn run(n: u32) -> Run {
+pub(super) fn run(n: u32) -> Run {
     Run {
         id: id(n),
         experiment: ExperimentId::new("1"),
@@ -51,16 +53,16 @@ fn run(n: u32) -> Run {
     }
 }
 
-fn metric(key: &str, value: f64, time: i64, step: i64) -> Metric {
+pub(super) fn metric(key: &str, value: f64, time: i64, step: i64) -> Metric {
     let time = Timestamp::from_ms(time);
     Metric { key: key.into(), value, time, step, model_id: None, dataset_name: None, dataset_digest: None }
 }
 
-fn param(key: &str, value: &str) -> Param {
+pub(super) fn param(key: &str, value: &str) -> Param {
     Param { key: key.into(), value: value.into() }
 }
 
-fn dataset(name: &str, context: &str) -> DatasetInput {
+pub(super) fn dataset(name: &str, context: &str) -> DatasetInput {
     DatasetInput {
         name: name.into(),
         digest: format!("{name}-digest"),
@@ -72,13 +74,13 @@ fn dataset(name: &str, context: &str) -> DatasetInput {
     }
 }
 
-async fn write(store: &Both, writes: Vec<RunWrite>) -> Result<(), CommitError> {
+pub(super) async fn write(store: &Both, writes: Vec<RunWrite>) -> Result<(), CommitError> {
     let mut batch = Batch::new(Actor::User("suite".into()), Timestamp::from_ms(0));
     batch.run_writes = writes;
     store.0.commit(batch).await.map(|_| ())
 }
 
-async fn create(store: &Both, runs: Vec<Run>) {
+pub(super) async fn create(store: &Both, runs: Vec<Run>) {
     let experiment = Experiment {
         id: ExperimentId::new("1"),
         name: "one".into(),
@@ -94,11 +96,11 @@ async fn create(store: &Both, runs: Vec<Run>) {
     write(store, writes).await.unwrap();
 }
 
-async fn log_metrics(store: &Both, n: u32, metrics: Vec<Metric>) {
+pub(super) async fn log_metrics(store: &Both, n: u32, metrics: Vec<Metric>) {
     store.1.log(&id(n), RunLog { metrics, ..RunLog::default() }).await.unwrap();
 }
 
-fn refused(result: Result<(), CommitError>) -> String {
+pub(super) fn refused(result: Result<(), CommitError>) -> String {
     match result {
         Err(CommitError::Refused(refusal)) => refusal.code,
         other => panic!("not refused: {other:?}"),
@@ -267,7 +269,7 @@ async fn logging_changes_the_revision(store: Both) {
 }
 
 /// Six runs of experiment 1, one of experiment 2; run 5 is deleted.
-async fn searchable(store: &Both) {
+pub(super) async fn searchable(store: &Both) {
     let mut runs: Vec<_> = (1..=7).map(run).collect();
     runs[6].experiment = ExperimentId::new("2");
     runs[4].lifecycle_stage = LifecycleStage::Deleted;
@@ -287,7 +289,7 @@ async fn searchable(store: &Both) {
     create(store, runs).await;
 }
 
-fn search(filter: Vec<Clause>) -> RunSearch {
+pub(super) fn search(filter: Vec<Clause>) -> RunSearch {
     RunSearch { experiments: vec![ExperimentId::new("1")], filter: Expr(filter), limit: 100, ..RunSearch::default() }
 }
 
@@ -404,6 +406,32 @@ async fn searches_come_in_pages(store: Both) {
     assert_eq!(store.1.search(&exact).unwrap().token, None, "nothing is left");
     let bad = RunSearch { token: Some("not a token".into()), ..search(Vec::new()) };
     assert!(matches!(store.1.search(&bad), Err(SearchError::Refused(refusal)) if refusal.code == "search/token"));
+    let first = store.1.search(&RunSearch { limit: 1, ..search(Vec::new()) }).unwrap();
+    let smaller = RunSearch { limit: 3, token: first.token.clone(), ..search(Vec::new()) };
+    assert_eq!(found(&store, &smaller), [4, 3, 2], "the limit may change from page to page");
+    for other in [
+        RunSearch { view: ViewType::All, ..search(Vec::new()) },
+        RunSearch { experiments: vec![ExperimentId::new("2")], ..search(Vec::new()) },
+        search(vec![Clause { field: Field::Tag("team".into()), op: Op::IsNull, value: Value::Nothing }]),
+        RunSearch { order: vec![OrderBy { field: Field::Attribute("status".into()), descending: false }], ..search(Vec::new()) },
+    ] {
+        let borrowed = RunSearch { token: first.token.clone(), ..other };
+        assert!(matches!(store.1.search(&borrowed), Err(SearchError::Refused(refusal)) if refusal.code == "search/token"), "{borrowed:?}");
+    }
+}
+
+/// Counting places would give run 1 twice here and never give run 2.
+async fn pages_are_stable_while_runs_come_and_go(store: Both) {
+    create(&store, (1..=5).map(run).collect()).await;
+    let first = RunSearch { limit: 2, ..search(Vec::new()) };
+    let page = store.1.search(&first).unwrap();
+    assert_eq!(numbers(&page.items), [5, 4]);
+    write(&store, (6..=8).map(|n| RunWrite::CreateRun(run(n))).collect()).await.unwrap();
+    write(&store, vec![RunWrite::UpdateRun(Run { lifecycle_stage: LifecycleStage::Deleted, ..run(4) })]).await.unwrap();
+    let second = store.1.search(&RunSearch { token: page.token, ..first.clone() }).unwrap();
+    assert_eq!(numbers(&second.items), [3, 2], "the run that the token names may be gone");
+    let third = store.1.search(&RunSearch { token: second.token, ..first }).unwrap();
+    assert_eq!((numbers(&third.items), third.token), (vec![1], None));
 }
 
 async fn concurrent_loggers_lose_nothing(store: Both) {

@@ -1,9 +1,12 @@
 //! A store that dies at a chosen write, so that a scenario can be killed at every one of them.
 
-use crate::{CommitError, Committed, HistoryPage, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError, Snapshot};
+use crate::{
+    CommitError, Committed, Curve, DatasetSummary, HistoryPage, Keys, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError,
+    Snapshot, TextHit,
+};
 use async_trait::async_trait;
-use domain::entity::Run;
-use domain::{Batch, Fault, Recorded, RunId};
+use domain::entity::{Metric, Run};
+use domain::{Batch, ExperimentId, Fault, Recorded, RunId, Timestamp};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -121,5 +124,33 @@ impl<S: RunStore + ?Sized> RunStore for Halting<S> {
 
     fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError> {
         self.inner.history(run, key, limit, token)
+    }
+
+    fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        self.inner.count(search)
+    }
+
+    fn interval(&self, runs: &[RunId], key: &str, steps: Option<(i64, i64)>, max: usize) -> Result<Vec<(RunId, Metric)>, SearchError> {
+        self.inner.interval(runs, key, steps, max)
+    }
+
+    fn curve(&self, run: &RunId, key: &str, buckets: usize) -> Result<Curve, SearchError> {
+        self.inner.curve(run, key, buckets)
+    }
+
+    fn keys(&self, experiments: &[ExperimentId]) -> Result<Keys, Fault> {
+        self.inner.keys(experiments)
+    }
+
+    fn datasets(&self, experiments: &[ExperimentId]) -> Result<Vec<DatasetSummary>, Fault> {
+        self.inner.datasets(experiments)
+    }
+
+    fn find_text(&self, query: &str, experiments: &[ExperimentId], limit: usize) -> Result<Vec<TextHit>, Fault> {
+        self.inner.find_text(query, experiments, limit)
+    }
+
+    fn deleted_runs(&self, before: Timestamp, after: Option<&RunId>, limit: usize) -> Result<Vec<RunId>, Fault> {
+        self.inner.deleted_runs(before, after, limit)
     }
 }

@@ -2,11 +2,12 @@
 
 use super::runs::Runs;
 use crate::{
-    CommitError, Committed, Document, HistoryPage, Listing, MetadataStore, Page, RunLog, RunSearch, RunStore, SearchError, Snapshot,
+    CommitError, Committed, Curve, DatasetSummary, Document, HistoryPage, Keys, Listing, MetadataStore, Page, RunLog, RunSearch, RunStore,
+    SearchError, Snapshot, TextHit,
 };
 use async_trait::async_trait;
-use domain::entity::{Experiment, Run};
-use domain::{Batch, Collection, Expect, ExperimentId, Fault, Put, Recorded, RunId};
+use domain::entity::{Experiment, Metric, Run};
+use domain::{Batch, Collection, Expect, ExperimentId, Fault, Put, Recorded, RunId, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -46,6 +47,11 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// The newest runs, to read without holding the lock.
+    fn runs(&self) -> Arc<Runs> {
+        self.inner.lock().runs.clone()
     }
 }
 
@@ -105,7 +111,7 @@ impl Inner {
         let revision = self.revision + 1;
         if !batch.run_writes.is_empty() {
             let mut runs = Runs::clone(&self.runs);
-            batch.run_writes.into_iter().try_for_each(|write| runs.write(write, revision))?;
+            batch.run_writes.into_iter().try_for_each(|write| runs.write(write, revision, batch.at))?;
             self.runs = Arc::new(runs);
         }
         // Nothing below can fail.
@@ -195,12 +201,38 @@ impl RunStore for MemoryStore {
     }
 
     fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError> {
-        let runs = self.inner.lock().runs.clone();
-        runs.search(search)
+        self.runs().search(search)
     }
 
     fn history(&self, run: &RunId, key: &str, limit: Option<usize>, token: Option<&str>) -> Result<HistoryPage, SearchError> {
-        let runs = self.inner.lock().runs.clone();
-        runs.history(run, key, limit, token)
+        self.runs().history(run, key, limit, token)
+    }
+
+    fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        Ok(self.runs().fitting(search).count() as u64)
+    }
+
+    fn interval(&self, runs: &[RunId], key: &str, steps: Option<(i64, i64)>, max: usize) -> Result<Vec<(RunId, Metric)>, SearchError> {
+        self.runs().interval(runs, key, steps, max)
+    }
+
+    fn curve(&self, run: &RunId, key: &str, buckets: usize) -> Result<Curve, SearchError> {
+        self.runs().curve(run, key, buckets)
+    }
+
+    fn keys(&self, experiments: &[ExperimentId]) -> Result<Keys, Fault> {
+        Ok(self.runs().keys(experiments))
+    }
+
+    fn datasets(&self, experiments: &[ExperimentId]) -> Result<Vec<DatasetSummary>, Fault> {
+        Ok(self.runs().datasets(experiments))
+    }
+
+    fn find_text(&self, query: &str, experiments: &[ExperimentId], limit: usize) -> Result<Vec<TextHit>, Fault> {
+        Ok(self.runs().find_text(query, experiments, limit))
+    }
+
+    fn deleted_runs(&self, before: Timestamp, after: Option<&RunId>, limit: usize) -> Result<Vec<RunId>, Fault> {
+        Ok(self.runs().deleted_before(before, after, limit))
     }
 }
