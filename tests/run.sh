@@ -49,5 +49,6 @@ else
   echo "0 passed, 1 failed"
 fi
 suite "start, refuse, survive, end" "$python" "$tests/server.py" "$binaries/trimtab"
+suite "killed under eight writers" "$python" "$tests/durability.py" "$binaries/trimtab"
 suite "the pages in a browser" "$tests/browser.sh" "$binaries" "$python"
 exit "$failed"
