@@ -1,9 +1,9 @@
 //! Histories as charts and samples read them.
 
 use crate::fault::Doing;
-use crate::read::Reader;
+use crate::read::{Reader, metric};
 use domain::entity::Metric;
-use domain::{Fault, OrderedNumber, RunId, Timestamp};
+use domain::{Fault, OrderedNumber, RunId};
 use ports::refusals::no_run;
 use ports::{Curve, CurveBuilder, SearchError, sample};
 use rusqlite::params;
@@ -27,7 +27,10 @@ impl Reader {
             self.points(num, key, steps.unwrap_or((i64::MIN, i64::MAX)), |point| points.push(point))?;
             // They come by time: of a run that goes on steadily they are sorted already, and this costs nothing.
             points.sort_unstable();
-            found.extend(sample(points.len(), max).into_iter().map(|at| (run.clone(), metric(key, points[at]))));
+            for at in sample(points.len(), max) {
+                let (step, time, bits) = points[at];
+                found.push((run.clone(), metric(key.to_owned(), (time, step, bits), None)?));
+            }
         }
         Ok(found)
     }
@@ -52,9 +55,4 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-fn metric(key: &str, (step, time, bits): Rank) -> Metric {
-    let value = OrderedNumber::from_bits(bits).get();
-    Metric { key: key.to_owned(), value, time: Timestamp::from_ms(time), step, model_id: None, dataset_name: None, dataset_digest: None }
 }

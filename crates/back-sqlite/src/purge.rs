@@ -9,8 +9,8 @@ use ports::CommitError;
 use ports::refusals::{active_experiment, active_run, full_experiment, no_experiment, no_run};
 use rusqlite::OptionalExtension;
 
-/// Where the rows of a run are.
-const TABLES: [&str; 6] = ["param", "tag", "latest", "input", "output", "point"];
+/// Where the rows of a run are; its points, which may be millions, are deleted when nobody waits.
+const TABLES: [&str; 6] = ["param", "tag", "latest", "input", "output", "unindexed"];
 
 impl Writer {
     pub(crate) fn purge_run(&mut self, id: &RunId) -> Result<(), CommitError> {
@@ -25,8 +25,9 @@ impl Writer {
             let mut delete = self.conn.prepare_cached(&format!("DELETE FROM {table} WHERE run = ?1")).doing(what)?;
             delete.execute([num]).doing(what)?;
         }
-        let mut delete = self.conn.prepare_cached("DELETE FROM run WHERE num = ?1").doing(what)?;
-        delete.execute([num]).doing(what)?;
+        for sql in ["DELETE FROM run_text WHERE rowid = ?1", "DELETE FROM run WHERE num = ?1", "INSERT INTO purged (run) VALUES (?1)"] {
+            self.conn.prepare_cached(sql).doing(what)?.execute([num]).doing(what)?;
+        }
         Ok(())
     }
 

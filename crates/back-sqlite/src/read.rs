@@ -2,7 +2,8 @@
 
 use crate::apply::WHOLE;
 use crate::fault::Doing;
-use domain::entity::{Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};
+use crate::whole::{Parts, load};
+use domain::entity::{Experiment, Metric, Run};
 use domain::filter::{ilike, like};
 use domain::{Collection, ExperimentId, Fault, OrderedNumber, Recorded, RunId, Timestamp};
 use parking_lot::Mutex;
@@ -119,7 +120,8 @@ impl Reader {
         let mut rows = query.query(params![num, key, time, step, bits, one_more]).doing(what)?;
         let mut points = Vec::new();
         while let Some(row) = rows.next().doing(what)? {
-            points.push(metric(key.to_owned(), row)?);
+            let place = (row.get(0).doing(what)?, row.get(1).doing(what)?, row.get(2).doing(what)?);
+            points.push(metric(key.to_owned(), place, row.get_ref(3).doing(what)?.as_str_or_null().unwrap_or(None))?);
         }
         let limit = limit.unwrap_or(usize::MAX);
         let token = (points.len() > limit).then(|| points.truncate(limit)).and_then(|()| points.last().map(place_token));
@@ -129,82 +131,6 @@ impl Reader {
     pub(crate) fn run_num(&self, id: &RunId) -> Result<Option<i64>, Fault> {
         let mut query = self.conn().prepare_cached("SELECT num FROM run WHERE id = ?1").doing("finding a run")?;
         query.query_row([id.as_str()], |row| row.get(0)).optional().doing("finding a run")
-    }
-
-    /// A run with all that belongs to it, and its revision.
-    pub(crate) fn load_run(&self, num: i64) -> Result<(u64, Run), Fault> {
-        let what = "reading a run";
-        let sql = "SELECT revision, id, experiment, name, user, status, start, end, stage, artifact_uri FROM run WHERE num = ?1";
-        let mut query = self.conn().prepare_cached(sql).doing(what)?;
-        let (revision, mut run) = query
-            .query_row([num], |row| {
-                let status: String = row.get(5)?;
-                let run = Run {
-                    id: RunId::new(row.get::<_, String>(1)?),
-                    experiment: ExperimentId::new(row.get::<_, String>(2)?),
-                    name: row.get(3)?,
-                    user: row.get(4)?,
-                    status: RunStatus::of_word(&status).unwrap_or_default(),
-                    start: Timestamp::from_ms(row.get(6)?),
-                    end: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_ms),
-                    lifecycle_stage: if row.get::<_, String>(8)? == LifecycleStage::Deleted.word() {
-                        LifecycleStage::Deleted
-                    } else {
-                        LifecycleStage::Active
-                    },
-                    artifact_uri: row.get(9)?,
-                    params: Vec::new(),
-                    tags: Vec::new(),
-                    metrics: Vec::new(),
-                    inputs: Vec::new(),
-                    outputs: Vec::new(),
-                };
-                Ok((row.get::<_, i64>(0)? as u64, run))
-            })
-            .doing(what)?;
-        run.params = self.pairs(
-            "SELECT w.text, t.value FROM param t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text",
-            num,
-            |key, value| Param { key, value },
-        )?;
-        run.tags = self.pairs(
-            "SELECT w.text, t.value FROM tag t JOIN word w ON w.num = t.key WHERE t.run = ?1 ORDER BY w.text",
-            num,
-            |key, value| Tag { key, value },
-        )?;
-        run.metrics = self.latest(num)?;
-        let inputs = self.pairs("SELECT body, '' FROM input WHERE run = ?1 ORDER BY num", num, |body, _| body)?;
-        run.inputs = inputs.iter().map(|body| parse(body, what)).collect::<Result<_, _>>()?;
-        run.outputs = self.outputs(num)?;
-        Ok((revision, run))
-    }
-
-    fn pairs<T>(&self, sql: &str, run: i64, make: impl Fn(String, String) -> T) -> Result<Vec<T>, Fault> {
-        let mut query = self.conn().prepare_cached(sql).doing("reading a run")?;
-        let rows = query.query_map([run], |row| Ok(make(row.get(0)?, row.get(1)?))).doing("reading a run")?;
-        rows.collect::<rusqlite::Result<_>>().doing("reading a run")
-    }
-
-    fn latest(&self, run: i64) -> Result<Vec<Metric>, Fault> {
-        let what = "reading a run's metrics";
-        let sql = "SELECT m.time, m.step, m.bits, c.text, w.text FROM latest m JOIN word w ON w.num = m.key
-                   LEFT JOIN word c ON c.num = m.context WHERE m.run = ?1 ORDER BY w.text";
-        let mut query = self.conn().prepare_cached(sql).doing(what)?;
-        let mut rows = query.query([run]).doing(what)?;
-        let mut metrics = Vec::new();
-        while let Some(row) = rows.next().doing(what)? {
-            metrics.push(metric(row.get(4).doing(what)?, row)?);
-        }
-        Ok(metrics)
-    }
-
-    fn outputs(&self, run: i64) -> Result<Vec<ModelOutput>, Fault> {
-        let what = "reading a run's models";
-        let mut query =
-            self.conn().prepare_cached("SELECT model_id, step, is_input FROM output WHERE run = ?1 ORDER BY num").doing(what)?;
-        let rows =
-            query.query_map([run], |row| Ok(ModelOutput { model_id: row.get(0)?, step: row.get(1)?, input: row.get(2)? })).doing(what)?;
-        rows.collect::<rusqlite::Result<_>>().doing(what)
     }
 }
 
@@ -227,7 +153,8 @@ impl Snapshot for Reader {
     }
 
     fn run(&self, id: &RunId) -> Result<Option<(u64, Run)>, Fault> {
-        self.run_num(id)?.map(|num| self.load_run(num)).transpose()
+        let Some(num) = self.run_num(id)? else { return Ok(None) };
+        Ok(load(self.conn(), &[num], Parts::All)?.pop().map(|whole| (whole.revision, whole.run)))
     }
 
     fn experiment(&self, id: &ExperimentId) -> Result<Option<(u64, Experiment)>, Fault> {
@@ -263,20 +190,12 @@ fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document { key: row.get(0)?, revision: row.get::<_, i64>(1)? as u64, body: row.get(2)? })
 }
 
-/// From the columns time, step, bits, context.
-fn metric(key: String, row: &Row<'_>) -> Result<Metric, Fault> {
-    let what = "reading a metric";
-    let context: Option<String> = row.get(3).doing(what)?;
-    let (model_id, dataset_name, dataset_digest) = context.map_or(Ok(Default::default()), |text| parse(&text, what))?;
-    Ok(Metric {
-        key,
-        time: Timestamp::from_ms(row.get(0).doing(what)?),
-        step: row.get(1).doing(what)?,
-        value: OrderedNumber::from_bits(row.get(2).doing(what)?).get(),
-        model_id,
-        dataset_name,
-        dataset_digest,
-    })
+/// A metric from what is kept of it; the context is JSON.
+pub(crate) fn metric(key: String, (time, step, bits): (i64, i64, i64), context: Option<&str>) -> Result<Metric, Fault> {
+    let about = context.map_or(Ok(Default::default()), |text| parse(text, "reading a metric"))?;
+    let (model_id, dataset_name, dataset_digest) = about;
+    let value = OrderedNumber::from_bits(bits).get();
+    Ok(Metric { key, value, time: Timestamp::from_ms(time), step, model_id, dataset_name, dataset_digest })
 }
 
 fn place_token(metric: &Metric) -> String {
@@ -292,7 +211,7 @@ fn parse_place(token: &str) -> Result<(i64, i64, i64), SearchError> {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, Fault> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|e| Fault::because(what, e))
 }
 

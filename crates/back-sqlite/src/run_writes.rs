@@ -38,7 +38,8 @@ impl Writer {
                 let key = self.word(key)?;
                 let mut delete = self.conn.prepare_cached("DELETE FROM tag WHERE run = ?1 AND key = ?2").doing("deleting a tag")?;
                 delete.execute([num, key]).doing("deleting a tag")?;
-                Ok(())
+                drop(delete);
+                Ok(self.unindex(num)?)
             }
             RunWrite::PurgeRun(run) => self.purge_run(run),
             RunWrite::PurgeExperiment(experiment) => self.purge_experiment(experiment, revision),
@@ -80,8 +81,9 @@ impl Writer {
         if self.experiment(&run.experiment)?.is_none() {
             return Err(no_experiment(&run.experiment).into());
         }
-        let sql = "INSERT INTO run (id, experiment, revision, name, user, status, start, end, stage, artifact_uri, binned)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, CASE WHEN ?9 = 'deleted' THEN ?11 END) ON CONFLICT (id) DO NOTHING RETURNING num";
+        // A number that a purge still works on must not be given again.
+        let sql = "INSERT INTO run (num, id, experiment, revision, name, user, status, start, end, stage, artifact_uri, binned)
+                   VALUES (1 + max(coalesce((SELECT max(num) FROM run), 0), coalesce((SELECT max(run) FROM purged), 0)), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, CASE WHEN ?9 = 'deleted' THEN ?11 END) ON CONFLICT (id) DO NOTHING RETURNING num";
         let mut insert = self.conn.prepare_cached(sql).doing("creating a run")?;
         let values = params![
             run.id.as_str(),
@@ -99,6 +101,7 @@ impl Writer {
         let num = insert.query_row(values, |row| row.get(0)).optional().doing("creating a run")?;
         drop(insert);
         let num = num.ok_or_else(|| taken_run(&run.id))?;
+        self.unindex(num)?;
         self.set_params(num, &run.params)?;
         self.set_tags(num, &run.tags)?;
         self.add_points(num, &run.metrics)?;
@@ -109,6 +112,9 @@ impl Writer {
     fn update_run(&mut self, run: &Run, revision: u64, at: Timestamp) -> Result<(), CommitError> {
         let sql = "UPDATE run SET revision = ?2, name = ?3, user = ?4, status = ?5, start = ?6, end = ?7, stage = ?8,
                    binned = CASE WHEN ?8 = 'deleted' THEN coalesce(binned, ?9) END WHERE id = ?1";
+        if let Some(num) = self.renamed(run)? {
+            self.unindex(num)?;
+        }
         let mut update = self.conn.prepare_cached(sql).doing("updating a run")?;
         let values = params![
             run.id.as_str(),
@@ -125,6 +131,12 @@ impl Writer {
             0 => Err(no_run(&run.id).into()),
             _ => Ok(()),
         }
+    }
+
+    /// The number of a run that does not have this name yet.
+    fn renamed(&self, run: &Run) -> Result<Option<i64>, Fault> {
+        let mut query = self.conn.prepare_cached("SELECT num FROM run WHERE id = ?1 AND name <> ?2").doing("updating a run")?;
+        query.query_row([run.id.as_str(), &run.name], |row| row.get(0)).optional().doing("updating a run")
     }
 
     /// The number of a run that may be written to; it gets the revision of this write.
@@ -149,6 +161,9 @@ impl Writer {
                 return Err(changed_param(&param.key, &kept, &param.value).into());
             }
         }
+        if !params.is_empty() {
+            self.unindex(run)?;
+        }
         Ok(())
     }
 
@@ -158,6 +173,9 @@ impl Writer {
             let sql = "INSERT INTO tag (run, key, value) VALUES (?1, ?2, ?3) ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
             let mut upsert = self.conn.prepare_cached(sql).doing("writing a tag")?;
             upsert.execute(params![run, key, tag.value]).doing("writing a tag")?;
+        }
+        if !tags.is_empty() {
+            self.unindex(run)?;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! What runs have in common: their keys, datasets and texts; and which are in the bin.
+//! What runs have in common: their keys and datasets; and which are in the bin.
 
 use crate::fault::Doing;
 use crate::read::{Reader, clamp};
 use domain::{ExperimentId, Fault, RunId, Timestamp};
-use ports::{DATASETS_MAX, DatasetSummary, KEYS_MAX, Keys, TextHit, text};
+use ports::{DATASETS_MAX, DatasetSummary, KEYS_MAX, Keys};
 use rusqlite::{params, params_from_iter};
 
 /// `?1, ?2, ...`
@@ -49,22 +49,6 @@ impl Reader {
             Ok(DatasetSummary { experiment, name: row.get(1)?, digest: row.get(2)?, context: row.get(3)? })
         });
         rows.and_then(Iterator::collect).doing("listing datasets")
-    }
-
-    pub(crate) fn find_text(&self, query: &str, experiments: &[ExperimentId], limit: usize) -> Result<Vec<TextHit>, Fault> {
-        let asked = text::asked(query);
-        let sql =
-            format!("SELECT num FROM run WHERE stage = 'active' AND experiment IN ({}) ORDER BY start DESC, id", places(experiments.len()));
-        let mut query = self.conn().prepare_cached(&sql).doing("finding a text")?;
-        let mut rows = query.query(params_from_iter(experiments.iter().map(ExperimentId::as_str))).doing("finding a text")?;
-        let mut found = Vec::new();
-        while found.len() < limit
-            && let Some(row) = rows.next().doing("finding a text")?
-        {
-            let (_, run) = self.load_run(row.get(0).doing("finding a text")?)?;
-            found.extend(text::hit(&run, &asked));
-        }
-        Ok(found)
     }
 
     pub(crate) fn deleted_runs(&self, before: Timestamp, after: Option<&RunId>, limit: usize) -> Result<Vec<RunId>, Fault> {

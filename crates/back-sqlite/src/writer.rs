@@ -3,6 +3,7 @@
 use crate::OpenError;
 use crate::fault::Doing;
 use crate::migrate::migrate;
+use crate::upkeep::count_unindexed;
 use domain::{Batch, Fault, RunId};
 use ports::{CommitError, Committed, RunLog};
 use rusqlite::{Connection, params};
@@ -37,6 +38,10 @@ pub(crate) struct Writer {
     pub(crate) conn: Connection,
     /// Numbers of words that are certainly in the database or in the open transaction.
     pub(crate) words: HashMap<String, i64>,
+    /// About how many runs wait to be indexed.
+    pub(crate) unindexed: usize,
+    /// Once begun, indexing goes on until nearly none waits.
+    pub(crate) is_indexing: bool,
     head: watch::Sender<u64>,
 }
 
@@ -59,7 +64,8 @@ impl Writer {
         conn.pragma_update(None, "journal_size_limit", 64 << 20).doing("limiting the log file")?;
         migrate(&mut conn)?;
         let head = watch::channel(0).0;
-        let writer = Writer { conn, words: HashMap::new(), head };
+        let unindexed = count_unindexed(&conn)?;
+        let writer = Writer { conn, words: HashMap::new(), unindexed, is_indexing: false, head };
         writer.head.send_replace(writer.counters()?.seq);
         let receiver = writer.head.subscribe();
         Ok((writer, receiver))
@@ -67,7 +73,7 @@ impl Writer {
 
     /// Serves requests until every sender is gone.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.blocking_recv() {
+        while let Some(first) = self.next(&mut queue) {
             let mut group = vec![first];
             while group.len() < GROUP
                 && let Ok(next) = queue.try_recv()
@@ -75,6 +81,18 @@ impl Writer {
                 group.push(next);
             }
             self.serve(group);
+        }
+    }
+
+    /// The next request; until it comes there is time for upkeep.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        loop {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) if self.tidy() => {}
+                Err(mpsc::error::TryRecvError::Empty) => return queue.blocking_recv(),
+            }
         }
     }
 
