@@ -1,19 +1,18 @@
 //! Which runs fit a clause.
 
 use super::set::RunSet;
-use super::{FEW, Statement, groups};
+use super::{Candidate, FEW, Statement, TRIED, groups, logged};
 use crate::fault::Doing;
 use crate::read::Reader;
 use domain::filter::{Clause, Field, Op, Value};
 use domain::{Fault, OrderedNumber};
 use ports::RunSearch;
-use rusqlite::params_from_iter;
+use rusqlite::{CachedStatement, params_from_iter, types};
 
 impl Reader {
     /// Runs that fit all clauses about what was logged, of whatever experiment and stage; `None` is all runs.
     pub(super) fn fitting(&self, search: &RunSearch) -> Result<Option<RunSet>, Fault> {
-        let logged = |clause: &&Clause| !matches!(clause.field, Field::Attribute(_));
-        let (absent, present): (Vec<_>, Vec<_>) = search.filter.0.iter().filter(logged).partition(|clause| clause.op == Op::IsNull);
+        let (absent, present): (Vec<_>, Vec<_>) = logged(search).partition(|clause| clause.op == Op::IsNull);
         let mut fitting: Option<RunSet> = None;
         for clause in present {
             let found = self.holding(clause, fitting.as_ref())?;
@@ -31,7 +30,8 @@ impl Reader {
         Ok(fitting)
     }
 
-    fn all(&self, search: &RunSearch) -> Result<RunSet, Fault> {
+    /// All runs that a search is about, whatever was logged.
+    pub(crate) fn all(&self, search: &RunSearch) -> Result<RunSet, Fault> {
         let mut all = RunSet::default();
         for group in groups(search) {
             self.scan(search, group, None, &[], |num, _, _| {
@@ -42,21 +42,79 @@ impl Reader {
         Ok(all)
     }
 
+    /// Whether so many candidates fit that trying them one by one will soon fill a page: a few of them tell.
+    pub(super) fn is_common(&self, search: &RunSearch, candidates: &[Candidate]) -> Result<bool, Fault> {
+        const ASKED: usize = 50;
+        let some: Vec<Candidate> = candidates.iter().step_by(candidates.len() / ASKED + 1).cloned().collect();
+        let asked = some.len();
+        let fitting = self.fitting_of(search, some, usize::MAX, true)?.map_or(0, |fitting| fitting.len());
+        // Half as many as the sample promises are enough.
+        Ok(fitting * TRIED > 2 * asked * (search.limit + 1))
+    }
+
+    /// The first `wanted` of the candidates that fit, tried one by one; `None` if there are fewer and these are not all there is.
+    pub(super) fn fitting_of(
+        &self,
+        search: &RunSearch,
+        candidates: Vec<Candidate>,
+        wanted: usize,
+        is_all: bool,
+    ) -> Result<Option<Vec<Candidate>>, Fault> {
+        let mut trials: Vec<Trial> = logged(search).map(|clause| Trial::new(self, &self.test(clause)?)).collect::<Result<_, _>>()?;
+        let mut found = Vec::new();
+        for candidate in candidates {
+            if found.len() >= wanted {
+                break;
+            }
+            let mut fits = true;
+            for trial in &mut trials {
+                fits = fits && trial.passes(candidate.num)?;
+            }
+            if fits {
+                found.push(candidate);
+            }
+        }
+        Ok(Some(found).filter(|found| is_all || found.len() >= wanted))
+    }
+
     /// Runs that have a row which fits; of a null test, those that have a row. Only runs `among` some matter.
     fn holding(&self, clause: &Clause, among: Option<&RunSet>) -> Result<RunSet, Fault> {
         let what = "filtering runs";
         let mut found = RunSet::default();
+        let test = Test { absent: false, ..self.test(clause)? };
+        if let Some(few) = among.filter(|set| set.len() <= FEW) {
+            let mut trial = Trial::new(self, &test)?;
+            for num in few.iter() {
+                if trial.passes(num)? {
+                    found.insert(num);
+                }
+            }
+            return Ok(found);
+        }
+        let Test { table, condition: Some(condition), values, .. } = &test else { return Ok(found) };
+        let index = if *table == "input" { "input_parts".into() } else { format!("{table}_of_key") };
+        let sql = format!("SELECT run FROM {table} INDEXED BY {index} WHERE {condition}");
+        let mut query = self.conn().prepare_cached(&sql).doing(what)?;
+        let mut rows = query.query(params_from_iter(values)).doing(what)?;
+        while let Some(row) = rows.next().doing(what)? {
+            found.insert(row.get(0).doing(what)?);
+        }
+        Ok(found)
+    }
+
+    fn test(&self, clause: &Clause) -> Result<Test, Fault> {
         let (table, column, key) = match &clause.field {
             Field::Metric(key) => ("latest", "bits", Some(key)),
             Field::Param(key) => ("param", "value", Some(key)),
             Field::Tag(key) => ("tag", "value", Some(key)),
             Field::Dataset(part) => ("input", input_column(part), None),
-            Field::Attribute(_) => return Ok(found),
+            Field::Attribute(name) => ("run r", run_column(name), None),
         };
+        let absent = clause.op == Op::IsNull;
         let mut s = Statement { sql: String::new(), values: Vec::new() };
         let mut conditions = Vec::new();
         if let Some(key) = key {
-            let Some(key) = self.key(key)? else { return Ok(found) };
+            let Some(key) = self.key(key)? else { return Ok(Test { table, condition: None, values: Vec::new(), absent }) };
             conditions.push(format!("key = {}", s.bind(key)));
         }
         conditions.push(match (clause.op, &clause.field) {
@@ -64,31 +122,46 @@ impl Reader {
             (_, Field::Metric(_)) => bits_comparison(&mut s, column, clause),
             _ => comparison(&mut s, column, clause),
         });
-        let conditions = conditions.join(" AND ");
-        match among.filter(|set| set.len() <= FEW) {
-            Some(few) => {
-                let run = s.values.len() + 1;
-                let mut query =
-                    self.conn().prepare_cached(&format!("SELECT 1 FROM {table} WHERE run = ?{run} AND {conditions}")).doing(what)?;
-                for num in few.iter() {
-                    s.values.push(num.into());
-                    if query.exists(params_from_iter(&s.values)).doing(what)? {
-                        found.insert(num);
-                    }
-                    s.values.pop();
-                }
-            }
-            None => {
-                let index = if key.is_some() { format!("{table}_of_key") } else { "input_parts".into() };
-                let mut query =
-                    self.conn().prepare_cached(&format!("SELECT run FROM {table} INDEXED BY {index} WHERE {conditions}")).doing(what)?;
-                let mut rows = query.query(params_from_iter(&s.values)).doing(what)?;
-                while let Some(row) = rows.next().doing(what)? {
-                    found.insert(row.get(0).doing(what)?);
-                }
-            }
+        Ok(Test { table, condition: Some(conditions.join(" AND ")), values: s.values, absent })
+    }
+}
+
+/// A clause about what was logged, as a condition on the rows of a table.
+struct Test {
+    table: &'static str,
+    /// `None` if no row at all can fit.
+    condition: Option<String>,
+    values: Vec<types::Value>,
+    /// Whether a run fits if it has no such row.
+    absent: bool,
+}
+
+/// A clause ready to be tried on one run after the other.
+struct Trial<'a> {
+    query: Option<CachedStatement<'a>>,
+    run: usize,
+    absent: bool,
+}
+
+impl<'a> Trial<'a> {
+    fn new(reader: &'a Reader, test: &Test) -> Result<Self, Fault> {
+        let what = "preparing a clause";
+        let run = test.values.len() + 1;
+        let Some(condition) = &test.condition else { return Ok(Trial { query: None, run, absent: test.absent }) };
+        let sql = format!("SELECT 1 FROM {} WHERE run = ?{run} AND {condition}", test.table);
+        let mut query = reader.conn().prepare_cached(&sql).doing(what)?;
+        for (n, value) in test.values.iter().enumerate() {
+            query.raw_bind_parameter(n + 1, value).doing(what)?;
         }
-        Ok(found)
+        Ok(Trial { query: Some(query), run, absent: test.absent })
+    }
+
+    fn passes(&mut self, num: i64) -> Result<bool, Fault> {
+        let what = "trying a run";
+        let Some(query) = &mut self.query else { return Ok(self.absent) };
+        query.raw_bind_parameter(self.run, num).doing(what)?;
+        let found = query.raw_query().next().doing(what)?.is_some();
+        Ok(found != self.absent)
     }
 }
 

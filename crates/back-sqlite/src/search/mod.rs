@@ -3,7 +3,8 @@
 //! SQLite's planner is not asked for a plan: of a filter it knows neither how many runs fit nor that a page of them is wanted, and a
 //! wrong guess costs seconds. Instead each clause reads the range of its key in a covering index from end to end and gives a set of
 //! runs; the sets are cut; what is left is put in order and a page of it is loaded. So the cost is that of a few scans, whatever is
-//! asked. Once few runs are left, the clauses that follow look these up one by one.
+//! asked. Two things make it less where they can: once few runs are left, the clauses that follow look these up one by one; and where
+//! many runs fit, the first of the order are tried one by one, which soon fills a page.
 //!
 //! Every value is bound, never written into SQL.
 
@@ -16,36 +17,39 @@ use crate::fault::Doing;
 use crate::read::Reader;
 use crate::whole::{Parts, load};
 use domain::entity::{LifecycleStage, Run};
-use domain::filter::{Field, OrderBy};
+use domain::filter::{Clause, Field, OrderBy};
 use domain::{ExperimentId, Fault, RunId};
 use order::Column;
 use ports::{Page, Place, RunSearch, SearchError, ViewType};
 use rusqlite::{OptionalExtension, Row, params_from_iter, types};
-use set::RunSet;
+pub(crate) use set::RunSet;
 use std::cmp::Ordering;
 
 /// So few runs are looked up one by one rather than by reading a key of all runs.
 const FEW: usize = if cfg!(test) { 3 } else { 1000 };
 
-/// A run that fits.
+/// Candidates that are tried one by one before all runs are tried clause by clause.
+const TRIED: usize = if cfg!(test) { 3 } else { 2000 };
+
+/// A run that may be on the page.
 #[derive(Clone)]
 struct Candidate {
     num: i64,
     start: i64,
     /// Empty where the order of the candidates tells enough.
     id: String,
+    /// Whether it stands at the page's beginning or before it, as far as start and id go.
+    before: bool,
+    /// Whether it ties with the page's beginning by all keys that were looked at.
+    ties: bool,
 }
 
 impl Reader {
     /// Runs that fit, a page of them.
     pub(crate) fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError> {
         let after = Place::after(search)?;
-        let fitting = self.fitting(search)?;
-        let found = if search.order.is_empty() {
-            self.newest(search, fitting.as_ref(), after.as_ref())?
-        } else {
-            self.ordered(search, fitting.as_ref(), after.as_ref())?
-        };
+        let found =
+            if search.order.is_empty() { self.newest_fitting(search, after.as_ref()) } else { self.ordered(search, after.as_ref()) }?;
         let nums: Vec<i64> = found.iter().take(search.limit).map(|candidate| candidate.num).collect();
         let items: Vec<Run> = load(self.conn(), &nums, Parts::All)?.into_iter().map(|whole| whole.run).collect();
         let more = found.len() > search.limit;
@@ -68,13 +72,27 @@ impl Reader {
     }
 
     /// A page, and one more if there is more, newest start first.
+    fn newest_fitting(&self, search: &RunSearch, after: Option<&Place>) -> Result<Vec<Candidate>, Fault> {
+        let wanted = search.limit.saturating_add(1);
+        if logged(search).next().is_some() && search.limit < TRIED {
+            // A common case: many fit, and the newest of them are near.
+            let first = self.newest(&RunSearch { limit: TRIED, ..search.clone() }, None, after)?;
+            let is_all = first.len() <= TRIED;
+            if let Some(found) = self.fitting_of(search, first, wanted, is_all)? {
+                return Ok(found);
+            }
+        }
+        self.newest(search, self.fitting(search)?.as_ref(), after)
+    }
+
+    /// A page, and one more if there is more, newest start first.
     fn newest(&self, search: &RunSearch, fitting: Option<&RunSet>, after: Option<&Place>) -> Result<Vec<Candidate>, Fault> {
         let mut found = Vec::new();
         for group in groups(search) {
             let mut left = search.limit.saturating_add(1);
             self.scan(search, group, after, &[], |num, start, row| {
                 if fitting.is_none_or(|set| set.has(num)) {
-                    found.push(Candidate { num, start, id: row.get(2)? });
+                    found.push(Candidate { num, start, id: row.get(2)?, before: false, ties: false });
                     left -= 1;
                 }
                 Ok(left > 0)
@@ -86,54 +104,42 @@ impl Reader {
     }
 
     /// A page, and one more if there is more, in the order asked for.
-    fn ordered(&self, search: &RunSearch, fitting: Option<&RunSet>, after: Option<&Place>) -> Result<Vec<Candidate>, Fault> {
+    fn ordered(&self, search: &RunSearch, after: Option<&Place>) -> Result<Vec<Candidate>, Fault> {
         let groups = groups(search);
         // One group comes in the order that decides between equals; of several the ids are needed to merge them.
         let one = groups.len() == 1;
-        let mut found = Vec::new();
-        // Candidates before this one in the default order come before the token's run if their keys are equal to its.
         let mut columns: Vec<Column> = search.order.iter().map(Column::new).collect();
+        let mut found = Vec::new();
         for group in &groups {
             self.scan(search, *group, None, &search.order, |num, start, row| {
-                if fitting.is_none_or(|set| set.has(num)) {
-                    let before = match after {
-                        Some(after) => is_by_start_up_to(after, start, row.get_ref(2)?.as_str()?),
-                        None => false,
-                    };
-                    columns.iter_mut().enumerate().try_for_each(|(n, column)| column.take_attribute(num, row, 3 + n))?;
-                    let id = if one { String::new() } else { row.get(2)? };
-                    found.push((Candidate { num, start, id }, before));
-                }
+                let before = match after {
+                    Some(after) => is_by_start_up_to(after, start, row.get_ref(2)?.as_str()?),
+                    None => false,
+                };
+                columns.iter_mut().enumerate().try_for_each(|(n, column)| column.take_attribute(num, row, 3 + n))?;
+                let id = if one { String::new() } else { row.get(2)? };
+                found.push(Candidate { num, start, id, before, ties: after.is_some() });
                 Ok(true)
             })?;
         }
         if !one {
-            found.sort_by(|(a, _), (b, _)| by_start(a, b));
+            found.sort_by(by_start);
         }
-        for column in &mut columns {
-            self.fill(column, &found)?;
-        }
-        if let Some(after) = after {
-            found.retain(|(candidate, before)| {
-                let keys = columns.iter().zip(&after.keys).map(|(column, key)| column.compare_with(candidate.num, key));
-                match keys.into_iter().find(|order| *order != Ordering::Equal) {
-                    Some(order) => order == Ordering::Greater,
-                    None => !before,
-                }
-            });
-        }
-        let mut places: Vec<usize> = (0..found.len()).collect();
-        let compare = |a: &usize, b: &usize| {
-            let keys = columns.iter().map(|column| column.compare(found[*a].0.num, found[*b].0.num));
-            keys.into_iter().find(|order| *order != Ordering::Equal).unwrap_or(Ordering::Equal).then(a.cmp(b))
-        };
         let wanted = search.limit.saturating_add(1);
-        if places.len() > wanted {
-            places.select_nth_unstable_by(wanted, compare);
-            places.truncate(wanted);
+        if logged(search).next().is_none() {
+            return self.first(found, &mut columns, after, wanted);
         }
-        places.sort_unstable_by(compare);
-        Ok(places.into_iter().map(|at| found[at].0.clone()).collect())
+        if wanted < TRIED && self.is_common(search, &found)? {
+            let first = self.first(found.clone(), &mut columns, after, TRIED)?;
+            let is_all = first.len() < TRIED;
+            if let Some(found) = self.fitting_of(search, first, wanted, is_all)? {
+                return Ok(found);
+            }
+        }
+        if let Some(fitting) = self.fitting(search)? {
+            found.retain(|one| fitting.has(one.num));
+        }
+        self.first(found, &mut columns, after, wanted)
     }
 
     /// Runs of one group that fit the clauses about attributes, newest start first; `after` a place if there is one. `take` gets the
@@ -198,6 +204,11 @@ impl Statement {
         self.values.push(value.into());
         format!("?{}", self.values.len())
     }
+}
+
+/// The clauses about what was logged.
+fn logged(search: &RunSearch) -> impl Iterator<Item = &Clause> {
+    search.filter.0.iter().filter(|clause| !matches!(clause.field, Field::Attribute(_)))
 }
 
 /// The ranges of the index of runs that a search is about.

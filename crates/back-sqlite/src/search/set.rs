@@ -2,7 +2,7 @@
 
 /// A bit a run.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RunSet {
+pub(crate) struct RunSet {
     words: Vec<u64>,
 }
 
@@ -16,9 +16,18 @@ impl RunSet {
         self.words[at] |= bit;
     }
 
-    pub(super) fn has(&self, num: i64) -> bool {
+    pub(crate) fn has(&self, num: i64) -> bool {
         let (at, bit) = place(num);
         self.words.get(at).is_some_and(|word| word & bit != 0)
+    }
+
+    /// The lowest of the runs from a number on.
+    pub(crate) fn next(&self, num: i64) -> Option<i64> {
+        let (at, bit) = place(num);
+        let first = self.words.get(at)? & !(bit - 1);
+        let rest = self.words.iter().enumerate().skip(at + 1).map(|(at, word)| (at, *word));
+        let (at, word) = std::iter::once((at, first)).chain(rest).find(|(_, word)| *word != 0)?;
+        Some(at as i64 * 64 + i64::from(word.trailing_zeros()))
     }
 
     pub(super) fn len(&self) -> usize {
