@@ -5,7 +5,8 @@
 //! the group's COMMIT (WAL, `synchronous = FULL`): what was acknowledged survives a crash. Readers have connections of
 //! their own and never wait for the writer.
 //!
-//! When nobody waits, the writer keeps house, a little at a time: words of runs go into the full-text index, points of purged runs go.
+//! When nobody waits, the writer keeps house, a little at a time: words of runs go into the full-text index, long
+//! histories are put together for charts, points of purged runs go.
 //!
 //! Invariants: documents, events, cursors and runs of a batch are in one transaction; event numbers are given inside it,
 //! so nobody sees n + 1 before n; values are always bound, never written into SQL.
@@ -18,6 +19,7 @@ mod purge;
 mod read;
 mod run_writes;
 mod search;
+mod stretch;
 mod survey;
 mod upkeep;
 mod whole;

@@ -183,16 +183,24 @@ impl Writer {
     fn add_points(&mut self, run: i64, metrics: &[Metric]) -> Result<(), Fault> {
         // A batch often holds many points of few keys: `latest` is looked at once a key.
         let mut latest: HashMap<&str, &Metric> = HashMap::new();
+        let mut grown: HashMap<i64, (usize, (i64, i64, i64))> = HashMap::new();
         for metric in metrics {
             let (key, context) = (self.word(&metric.key)?, self.context(metric)?);
             let (time, step, number) = metric.place();
             let sql = "INSERT INTO point (run, key, time, step, bits, context) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
             let mut insert = self.conn.prepare_cached(sql).doing("writing a point")?;
-            insert.execute(params![run, key, time, step, number.bits(), context]).doing("writing a point")?;
+            if insert.execute(params![run, key, time, step, number.bits(), context]).doing("writing a point")? == 1 {
+                let place = (time, step, number.bits());
+                let (count, earliest) = grown.entry(key).or_insert((0, place));
+                (*count, *earliest) = (*count + 1, place.min(*earliest));
+            }
             let best = latest.entry(&metric.key).or_insert(metric);
             if metric.rank() > best.rank() {
                 *best = metric;
             }
+        }
+        for (key, (count, earliest)) in grown {
+            self.grow(run, key, count, earliest)?;
         }
         for metric in latest.into_values() {
             let (key, context) = (self.word(&metric.key)?, self.context(metric)?);

@@ -175,3 +175,65 @@ async fn a_refused_request_spoils_no_other_of_its_group() {
 fn test_run(store: &Sqlite) -> Run {
     RunStore::run(store, &RunId::new("r")).unwrap().unwrap()
 }
+
+/// Waits until the writer has done its upkeep of a table.
+fn settled(store: &Sqlite, table: &str) {
+    let left = || -> i64 {
+        store.pool.reader().unwrap().conn().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    while left() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// A point that came late made the store's copy of a long history untrue: charts read the copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_history_reads_the_same_however_it_is_kept() {
+    let stores = Stores::new();
+    let store = stores.make();
+    let mut first = batch();
+    first.run_writes = run_with_experiment();
+    store.commit(first).await.unwrap();
+    let run = RunId::new("r");
+    let log = |metrics: Vec<Metric>| store.log(&run, RunLog { metrics, ..RunLog::default() });
+    let value = |step: i64| Metric { value: (step * 7919 % 1000) as f64, ..point(step) };
+    let mut all: Vec<Metric> = Vec::new();
+    let check = |all: &[Metric]| {
+        let mut sorted = all.to_vec();
+        sorted.sort_by_key(Metric::rank);
+        let mut builder = ports::CurveBuilder::new(300);
+        sorted.iter().for_each(|p| builder.add(p.step, p.time.ms(), domain::OrderedNumber::new(p.value)));
+        assert_eq!(store.curve(&run, "m", 300).unwrap(), builder.finish());
+        let sampled: Vec<_> = ports::sample(sorted.len(), 100).into_iter().map(|at| sorted[at].rank()).collect();
+        let found = store.interval(std::slice::from_ref(&run), "m", None, 100).unwrap();
+        assert_eq!(found.iter().map(|(_, p)| p.rank()).collect::<Vec<_>>(), sampled);
+    };
+    for from in (0..20_000).step_by(500) {
+        let some: Vec<_> = (from..from + 500).map(|n| value(2 * n)).collect();
+        log(some.clone()).await.unwrap();
+        all.extend(some);
+    }
+    check(&all);
+    settled(&store, "unsealed");
+    check(&all);
+    let stretches =
+        || -> i64 { store.pool.reader().unwrap().conn().query_row("SELECT count(*) FROM stretch", [], |row| row.get(0)).unwrap() };
+    assert!((17..=19).contains(&stretches()), "{}", stretches());
+    log(all[..1000].to_vec()).await.unwrap();
+    assert!(stretches() >= 17, "what is there already changes nothing");
+    // Between others, before all, and at the end of a stretch.
+    for late in [value(20_001), value(-1), Metric { value: 0.5, ..value(2 * 1023) }, Metric { step: -5, ..value(30_000) }] {
+        log(vec![late.clone()]).await.unwrap();
+        all.push(late);
+        check(&all);
+        settled(&store, "unsealed");
+        check(&all);
+    }
+    let mut gone = batch();
+    let deleted = Run { lifecycle_stage: LifecycleStage::Deleted, ..test_run(&store) };
+    gone.run_writes = vec![RunWrite::UpdateRun(deleted), RunWrite::PurgeRun(run.clone())];
+    store.commit(gone).await.unwrap();
+    for table in ["purged", "stretch", "point", "latest"] {
+        settled(&store, table);
+    }
+}

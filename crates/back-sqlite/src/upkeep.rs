@@ -1,4 +1,5 @@
-//! What the writer does when nobody waits for it: it indexes texts and deletes the points of purged runs, a little at a time.
+//! What the writer does when nobody waits for it: it indexes texts, puts long histories together and deletes the points of
+//! purged runs, a little at a time.
 
 use crate::fault::Doing;
 use crate::whole::{Parts, Whole, load};
@@ -15,6 +16,7 @@ const WAITING: usize = 512;
 /// Runs indexed and points deleted in one go: bounds how long a request that comes meanwhile waits.
 const RUNS: usize = 64;
 const POINTS: usize = 5000;
+const STRETCHES: usize = 20;
 
 impl Writer {
     /// A little upkeep in a transaction of its own; says whether there was any.
@@ -37,15 +39,21 @@ impl Writer {
         } else if self.is_indexing {
             self.index()?;
         }
-        Ok(purged.is_some() || self.is_indexing)
+        Ok(purged.is_some() || self.is_indexing || self.seal()?)
     }
 
     fn delete_points(&mut self, run: i64) -> Result<(), Fault> {
         let transaction = self.conn.transaction().doing(WHAT)?;
+        let sql = "DELETE FROM stretch WHERE num IN (SELECT num FROM stretch WHERE run = ?1 LIMIT ?2)";
+        let deleted = transaction.prepare_cached(sql).doing(WHAT)?.execute(params![run, STRETCHES as i64]).doing(WHAT)?;
+        if deleted == STRETCHES {
+            return transaction.commit().doing(WHAT);
+        }
         let sql = "DELETE FROM point WHERE run = ?1 AND (key, time, step, bits) IN
                    (SELECT key, time, step, bits FROM point WHERE run = ?1 LIMIT ?2)";
         let deleted = transaction.prepare_cached(sql).doing(WHAT)?.execute(params![run, POINTS as i64]).doing(WHAT)?;
         if deleted < POINTS {
+            transaction.execute("DELETE FROM unsealed WHERE run = ?1", [run]).doing(WHAT)?;
             transaction.execute("DELETE FROM purged WHERE run = ?1", [run]).doing(WHAT)?;
         }
         transaction.commit().doing(WHAT)

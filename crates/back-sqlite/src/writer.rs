@@ -42,6 +42,8 @@ pub(crate) struct Writer {
     pub(crate) unindexed: usize,
     /// Once begun, indexing goes on until nearly none waits.
     pub(crate) is_indexing: bool,
+    /// Points that histories have gained, by run and key, since that was last noted.
+    pub(crate) growth: HashMap<(i64, i64), usize>,
     head: watch::Sender<u64>,
 }
 
@@ -65,7 +67,7 @@ impl Writer {
         migrate(&mut conn)?;
         let head = watch::channel(0).0;
         let unindexed = count_unindexed(&conn)?;
-        let writer = Writer { conn, words: HashMap::new(), unindexed, is_indexing: false, head };
+        let writer = Writer { conn, words: HashMap::new(), unindexed, is_indexing: false, growth: HashMap::new(), head };
         writer.head.send_replace(writer.counters()?.seq);
         let receiver = writer.head.subscribe();
         Ok((writer, receiver))

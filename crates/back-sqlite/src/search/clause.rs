@@ -114,7 +114,7 @@ impl Reader {
         let mut s = Statement { sql: String::new(), values: Vec::new() };
         let mut conditions = Vec::new();
         if let Some(key) = key {
-            let Some(key) = self.key(key)? else { return Ok(Test { table, condition: None, values: Vec::new(), absent }) };
+            let Some(key) = self.word_num(key)? else { return Ok(Test { table, condition: None, values: Vec::new(), absent }) };
             conditions.push(format!("key = {}", s.bind(key)));
         }
         conditions.push(match (clause.op, &clause.field) {

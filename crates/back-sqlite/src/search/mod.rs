@@ -21,7 +21,7 @@ use domain::filter::{Clause, Field, OrderBy};
 use domain::{ExperimentId, Fault, RunId};
 use order::Column;
 use ports::{Page, Place, RunSearch, SearchError, ViewType};
-use rusqlite::{OptionalExtension, Row, params_from_iter, types};
+use rusqlite::{Row, params_from_iter, types};
 pub(crate) use set::RunSet;
 use std::cmp::Ordering;
 
@@ -183,12 +183,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-
-    /// The number of a key, if any row has it.
-    fn key(&self, text: &str) -> Result<Option<i64>, Fault> {
-        let mut query = self.conn().prepare_cached("SELECT num FROM word WHERE text = ?1").doing("looking up a key")?;
-        query.query_row([text], |row| row.get(0)).optional().doing("looking up a key")
     }
 }
 

@@ -148,7 +148,7 @@ impl Reader {
             // Attributes came with the scan. A run has many datasets: no order comes of them.
             Field::Attribute(_) | Field::Dataset(_) => return Ok(()),
         };
-        let Some(key) = self.key(key)? else { return Ok(()) };
+        let Some(key) = self.word_num(key)? else { return Ok(()) };
         if candidates.len() <= FEW {
             let sql = format!("SELECT {value} FROM {table} WHERE run = ?1 AND key = ?2");
             let mut query = self.conn().prepare_cached(&sql).doing(what)?;
