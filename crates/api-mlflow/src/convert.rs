@@ -21,7 +21,8 @@ pub(crate) fn run_id(run_id: Option<String>, run_uuid: Option<String>) -> Result
 
 pub(crate) fn version(text: Option<String>) -> Result<VersionNumber, Refusal> {
     let text = required(text, "version")?;
-    let number = text.parse().map(VersionNumber);
+    // A number below 1 is a version that is not there.
+    let number = text.parse::<i64>().map(|number| VersionNumber(number.max(0).unsigned_abs()));
     number.map_err(|_| Refusal::invalid("version/number", format!("`{text}` is not a version")).hint("give its number"))
 }
 
@@ -44,9 +45,9 @@ pub(crate) fn view(word: Option<String>) -> Result<ViewType, Refusal> {
 
 pub(crate) fn logged_status(word: &str) -> Result<LoggedModelStatus, Refusal> {
     match word {
-        "LOGGED_MODEL_PENDING" => Ok(LoggedModelStatus::Pending),
-        "LOGGED_MODEL_READY" => Ok(LoggedModelStatus::Ready),
-        "LOGGED_MODEL_UPLOAD_FAILED" => Ok(LoggedModelStatus::Failed),
+        "LOGGED_MODEL_PENDING" | "1" => Ok(LoggedModelStatus::Pending),
+        "LOGGED_MODEL_READY" | "2" => Ok(LoggedModelStatus::Ready),
+        "LOGGED_MODEL_UPLOAD_FAILED" | "3" => Ok(LoggedModelStatus::Failed),
         _ => Err(Refusal::invalid("logged_model/status", format!("`{word}` is not a status"))
             .hint("use LOGGED_MODEL_READY or LOGGED_MODEL_UPLOAD_FAILED")),
     }
@@ -166,12 +167,12 @@ impl From<Run> for dto::Run {
                 dataset_inputs: run.inputs.into_iter().map(dataset_out).collect(),
                 model_inputs: read.into_iter().map(|model| dto::ModelRef { model_id: Some(model.model_id), step: None }).collect(),
             },
-            outputs: dto::RunOutputs {
+            outputs: Some(dto::RunOutputs {
                 model_outputs: written
                     .into_iter()
                     .map(|model| dto::ModelRef { model_id: Some(model.model_id), step: Some(Int(model.step)) })
                     .collect(),
-            },
+            }),
         }
     }
 }
@@ -192,7 +193,8 @@ fn dataset_out(input: DatasetInput) -> dto::DatasetInput {
 
 impl From<LoggedModel> for dto::LoggedModel {
     fn from(model: LoggedModel) -> Self {
-        let run_id = model.source_run.as_ref().map(ToString::to_string);
+        let metrics = model.all_metrics();
+        let metrics = metrics.map(|(run, metric)| dto::Metric { run_id: run.map(ToString::to_string), ..metric.clone().into() }).collect();
         let status = match model.status {
             LoggedModelStatus::Pending => "LOGGED_MODEL_PENDING",
             LoggedModelStatus::Ready => "LOGGED_MODEL_READY",
@@ -207,15 +209,12 @@ impl From<LoggedModel> for dto::LoggedModel {
                 last_updated_timestamp_ms: ms(model.updated),
                 artifact_uri: Some(model.artifact_uri),
                 status: Some(status.into()),
-                model_type: model.model_type,
-                source_run_id: run_id.clone(),
+                model_type: Some(model.model_type.unwrap_or_default()),
+                source_run_id: Some(model.source_run.map(|run| run.to_string()).unwrap_or_default()),
                 status_message: model.status_message,
                 tags: tags_out(model.tags),
             },
-            data: dto::LoggedModelData {
-                params: params_out(model.params),
-                metrics: model.metrics.into_iter().map(|metric| dto::Metric { run_id: run_id.clone(), ..metric.into() }).collect(),
-            },
+            data: dto::LoggedModelData { params: params_out(model.params), metrics },
         }
     }
 }
@@ -231,7 +230,7 @@ pub(crate) fn model_version(version: ModelVersion, model: Option<&RegisteredMode
         creation_timestamp: ms(version.created),
         last_updated_timestamp: ms(version.updated),
         current_stage: Some(version.stage),
-        description: some(Some(version.description)),
+        description: Some(version.description),
         source: Some(version.source),
         run_id: Some(version.run.map(|run| run.to_string()).unwrap_or_default()),
         status: Some(match version.status {
@@ -264,4 +263,33 @@ pub(crate) fn latest_versions(mut versions: Vec<ModelVersion>) -> Vec<ModelVersi
     versions.sort_by(|a, b| a.stage.cmp(&b.stage).then(b.version.cmp(&a.version)));
     versions.dedup_by(|next, kept| next.stage == kept.stage);
     versions
+}
+
+impl From<ports::DatasetSummary> for dto::DatasetSummary {
+    fn from(summary: ports::DatasetSummary) -> Self {
+        dto::DatasetSummary {
+            experiment_id: Some(summary.experiment.to_string()),
+            name: Some(summary.name),
+            digest: Some(summary.digest),
+            context: summary.context,
+        }
+    }
+}
+
+impl From<domain::entity::EvaluationDataset> for dto::EvaluationDataset {
+    fn from(dataset: domain::entity::EvaluationDataset) -> Self {
+        dto::EvaluationDataset {
+            dataset_id: Some(dataset.id),
+            name: Some(dataset.name),
+            tags: Some(serde_json::json!(dataset.tags).to_string()),
+            schema: dataset.schema,
+            profile: (dataset.records > 0).then(|| serde_json::json!({ "num_records": dataset.records }).to_string()),
+            digest: Some(dataset.digest),
+            created_time: ms(dataset.created),
+            last_update_time: ms(dataset.updated),
+            created_by: dataset.created_by,
+            last_updated_by: dataset.updated_by,
+            experiment_ids: dataset.experiments.iter().map(ToString::to_string).collect(),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The messages of the API. A request's fields may all be absent; what must be there is checked where it is used.
 
-use crate::message::{Int, Num, list};
+use crate::message::{Flag, Int, Num, Word, list};
 use serde::{Deserialize, Serialize};
 
 /// A message both ways: fields that are not set and lists that are empty are absent.
@@ -45,10 +45,17 @@ messages! {
     RunKeyValue { run_id: String, run_uuid: String, key: String, value: String }
     LogModel { run_id: String, model_json: String }
     GetHistory { run_id: String, run_uuid: String, metric_key: String, page_token: String, max_results: Int }
+    ArtifactOfRun { run_id: String, run_uuid: String, path: String }
+    ArtifactOfVersion { name: String, version: String, path: String }
+    ArtifactOfModel { artifact_file_path: String }
+    ListFolder { path: String }
     ListArtifacts { run_id: String, run_uuid: String, path: String }
-    FinalizeModel { status: String }
+    FinalizeModel { status: Word }
     ListModelArtifacts { artifact_directory_path: String }
-    ModelOrder { field_name: String, ascending: bool }
+    ModelOrder { field_name: String, ascending: bool, dataset_name: String, dataset_digest: String }
+    DatasetRef { dataset_name: String, dataset_digest: String }
+    LoggedModelQuery { allow_deleted: Flag }
+    DatasetSummary { experiment_id: String, name: String, digest: String, context: String }
 
     Named { name: String }
     RenameModel { name: String, new_name: String }
@@ -56,10 +63,23 @@ messages! {
     ModelTag { name: String, key: String, value: String }
     VersionRef { name: String, version: String }
     DescribeVersion { name: String, version: String, description: String }
-    Transition { name: String, version: String, stage: String, archive_existing_versions: bool }
+    Transition { name: String, version: String, stage: String, archive_existing_versions: Flag }
     VersionTag { name: String, version: String, key: String, value: String }
     SetAlias { name: String, alias: String, version: String }
     AliasRef { name: String, alias: String }
+
+    EvaluationDataset {
+        dataset_id: String, name: String, tags: String, schema: String, profile: String, digest: String,
+        created_time: Int, last_update_time: Int, created_by: String, last_updated_by: String;
+        experiment_ids: String
+    }
+    CreateDataset { name: String, tags: String; experiment_ids: String }
+    SearchEvaluationDatasets { filter_string: String, max_results: Int, page_token: String; experiment_ids: String, order_by: String }
+    DatasetTags { tags: String }
+    DatasetRecords { records: String }
+    RecordIds { ; dataset_record_ids: String }
+    ExperimentIds { ; experiment_ids: String }
+    PageQuery { max_results: Int, page_token: String }
 
     Experiment {
         experiment_id: String, name: String, artifact_location: String, lifecycle_stage: String,
@@ -101,7 +121,13 @@ messages! {
     }
     LoggedModelParams { ; params: KeyValue }
     LoggedModelTags { ; tags: KeyValue }
-    SearchLoggedModels { filter: String, max_results: Int, page_token: String; experiment_ids: String, order_by: ModelOrder }
+    SearchLoggedModels {
+        filter: String, max_results: Int, page_token: String;
+        experiment_ids: String, order_by: ModelOrder, datasets: DatasetRef
+    }
+    IntervalQuery { metric_key: String, start_step: Int, end_step: Int, max_results: Int; run_ids: String }
+    BulkQuery { metric_key: String, max_results: Int; run_id: String }
+    SearchDatasets { ; experiment_ids: String }
     CreateModel { name: String, description: String; tags: KeyValue }
     SearchModels { filter: String, max_results: Int, page_token: String; order_by: String }
     LatestVersions { name: String; stages: String }
@@ -114,7 +140,8 @@ pub(crate) struct Run {
     pub info: RunInfo,
     pub data: RunData,
     pub inputs: RunInputs,
-    pub outputs: RunOutputs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<RunOutputs>,
 }
 
 /// A logged model, whole.
@@ -143,6 +170,8 @@ answers! {
     OneModel { registered_model: RegisteredModel }
     OneVersion { model_version: ModelVersion }
     ArtifactUri { artifact_uri: String }
+    OneDataset { dataset: EvaluationDataset }
+    Deleted { deleted_count: u64 }
 }
 
 /// An answer with a page of things; an empty list and a last page's token are absent.
@@ -167,6 +196,35 @@ pages! {
     LoggedModels { models: LoggedModel }
     Models { registered_models: RegisteredModel }
     Versions { model_versions: ModelVersion }
+    EvaluationDatasets { datasets: EvaluationDataset }
+}
+
+/// Points of several runs; here an empty list is there.
+#[derive(Serialize)]
+pub(crate) struct BulkMetrics {
+    pub metrics: Vec<Metric>,
+}
+
+/// A page of an evaluation dataset's records, as JSON in text.
+#[derive(Serialize)]
+pub(crate) struct RecordsPage {
+    pub records: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
+}
+
+/// How many records were new, and how many were there.
+#[derive(Serialize)]
+pub(crate) struct Upserted {
+    pub inserted_count: u64,
+    pub updated_count: u64,
+}
+
+/// What runs of some experiments read.
+#[derive(Serialize)]
+pub(crate) struct DatasetSummaries {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dataset_summaries: Vec<DatasetSummary>,
 }
 
 /// The children of an artifact folder.

@@ -18,6 +18,8 @@ pub(crate) enum ApiError {
     Fault(Fault),
     /// No such route.
     NoRoute,
+    /// A route of other servers that this one has no use for: why, and what to do instead.
+    NotImplemented(&'static str),
 }
 
 #[derive(Serialize)]
@@ -52,6 +54,7 @@ impl IntoResponse for ApiError {
                 (status, code, refusal.to_string())
             }
             ApiError::NoRoute => (404, "ENDPOINT_NOT_FOUND", "no such route".to_owned()),
+            ApiError::NotImplemented(why) => (501, "NOT_IMPLEMENTED", why.to_owned()),
             ApiError::Fault(Fault::Full(what)) => {
                 tracing::error!(what, "no space left");
                 (

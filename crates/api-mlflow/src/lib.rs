@@ -17,6 +17,7 @@ mod dto;
 mod error;
 mod message;
 mod names;
+mod path;
 mod routes;
 
 use axum::Router;

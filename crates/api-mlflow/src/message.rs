@@ -41,17 +41,82 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Message<T> {
                 .hint("send less at once")
         };
         let bytes = to_bytes(body, LARGEST).await.map_err(too_large)?;
-        let value = if parts.method == Method::GET || bytes.is_empty() {
-            Value::Object(from_query)
-        } else {
-            check_json(&parts.headers)?;
-            serde_json::from_slice(&bytes).map_err(malformed)?
-        };
-        if !value.is_object() {
-            return Err(Refusal::invalid("request/malformed", "the body is not a JSON object").hint("send {...}").into());
+        if parts.method == Method::GET {
+            return Ok(Message(serde_json::from_value(Value::Object(from_query)).map_err(malformed)?));
         }
-        Ok(Message(serde_json::from_value(value).map_err(malformed)?))
+        check_json(&parts.headers)?;
+        if bytes.is_empty() {
+            return Ok(Message(serde_json::from_value(Value::Object(from_query)).map_err(malformed)?));
+        }
+        Ok(Message(read_body(&bytes)?))
     }
+}
+
+/// A body as clients send it: an object, whose names may also be written `likeThis`; nothing, as `null`; or, from old
+/// clients, text that holds the object.
+fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let starts_with = |c: u8| bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&c);
+    if starts_with(b'{') && !has_json_names(bytes) {
+        return serde_json::from_slice(bytes).map_err(malformed);
+    }
+    let value = match serde_json::from_slice(bytes).map_err(malformed)? {
+        Value::String(inner) => serde_json::from_str(&inner).map_err(malformed)?,
+        value => value,
+    };
+    match value {
+        Value::Null => serde_json::from_value(Value::Object(Map::new())).map_err(malformed),
+        Value::Object(_) => serde_json::from_value(field_names(value)?).map_err(malformed),
+        _ => Err(Refusal::invalid("request/malformed", "the body is not a JSON object").hint("send {...}")),
+    }
+}
+
+/// Whether a name in the text may have a capital letter in it. Values are looked at too: then it is read the long way.
+fn has_json_names(bytes: &[u8]) -> bool {
+    let mut word_has_capital = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'A'..=b'Z' => word_has_capital = true,
+            b'"' if word_has_capital => {
+                let after = bytes[at + 1..].iter().find(|byte| !byte.is_ascii_whitespace());
+                if after == Some(&b':') {
+                    return true;
+                }
+                word_has_capital = false;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// protobuf's JSON allows `experimentId` for `experiment_id`; both at once are refused, for which of them counts?
+fn field_names(value: Value) -> Result<Value, Refusal> {
+    match value {
+        Value::Object(fields) => {
+            let mut named = Map::new();
+            for (name, value) in fields {
+                let snake = snake_case(&name);
+                if named.insert(snake.clone(), field_names(value)?).is_some() {
+                    let what = format!("the request has both `{snake}` and its other spelling");
+                    return Err(Refusal::invalid("request/malformed", what).hint("send one of them"));
+                }
+            }
+            Ok(Value::Object(named))
+        }
+        Value::Array(items) => Ok(Value::Array(items.into_iter().map(field_names).collect::<Result<_, _>>()?)),
+        other => Ok(other),
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// Without this a page of another site could write through a person's browser.
@@ -97,6 +162,14 @@ pub(crate) fn missing(name: &str) -> Refusal {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Int(pub i64);
 
+/// A yes or no, also as text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Flag(pub bool);
+
+/// A word of a closed list, or its number.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Word(pub String);
+
 /// A number, also as text; NaN and infinities are text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Num(pub f64);
@@ -124,6 +197,39 @@ impl<'de> Deserialize<'de> for Int {
 impl Serialize for Int {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(flag) => Ok(Flag(flag)),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(Flag(true)),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(Flag(false)),
+            other => Err(D::Error::custom(format!("expected true or false, found `{other}`"))),
+        }
+    }
+}
+
+impl Serialize for Flag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(word) => Ok(Word(word)),
+            Value::Number(number) => Ok(Word(number.to_string())),
+            other => Err(D::Error::custom(format!("expected a word, found `{other}`"))),
+        }
+    }
+}
+
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -140,7 +140,7 @@ async fn artifacts_stream_both_ways() {
     let response = house.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(
         (&response.headers()["content-length"], &response.headers()["content-disposition"]),
-        (&"3000".parse().unwrap(), &"attachment".parse().unwrap())
+        (&"3000".parse().unwrap(), &"attachment; filename=\"gre a.html\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20a.html".parse().unwrap())
     );
     assert_eq!(to_bytes(response.into_body(), 9999).await.unwrap().len(), 3000);
     let (_, list) = house.get("/api/2.0/mlflow-artifacts/artifacts?path=0/r/artifacts").await;

@@ -10,12 +10,13 @@ use domain::{Digest, Fault};
 use futures::stream::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use ports::{ArtifactInfo, ArtifactStore, ByteStream, Stored};
 use sha2::{Digest as _, Sha256};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 /// Bytes that are written at once: the least that S3 takes as a part.
@@ -127,6 +128,31 @@ impl ArtifactStore for Objects {
             GetResultPayload::Stream(stream) => stream.map_err(std::io::Error::other).boxed(),
         };
         Ok(Some((bytes, stream)))
+    }
+
+    async fn get_range(&self, path: &str, range: std::ops::Range<u64>) -> Result<Option<ByteStream>, Fault> {
+        let doing = |e| fault(&format!("reading artifact {path}"), e);
+        let key = key(path)?;
+        let size = match self.store.head(&key).await {
+            Ok(meta) => meta.size,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(doing(e)),
+        };
+        let range = range.start..range.end.min(size);
+        if range.is_empty() {
+            return Ok(Some(futures::stream::empty().boxed()));
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let stream = match self.store.get_opts(&key, options).await.map_err(doing)?.payload {
+            GetResultPayload::File(file, _) => {
+                let mut file = tokio::fs::File::from_std(file);
+                let io = |e| Fault::because(format!("reading artifact {path}"), e);
+                file.seek(SeekFrom::Start(range.start)).await.map_err(io)?;
+                ReaderStream::with_capacity(file.take(range.end - range.start), PIECE).boxed()
+            }
+            GetResultPayload::Stream(stream) => stream.map_err(std::io::Error::other).boxed(),
+        };
+        Ok(Some(stream))
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<ArtifactInfo>, Fault> {

@@ -91,6 +91,10 @@ impl Shared {
 
     /// Copies the model's files to the local disk, once.
     async fn local_copy(&self, files: &ModelFiles) -> Result<PathBuf, LoadError> {
+        if files.artifact_path.is_empty() {
+            let what = format!("the files of version {} of model {} are not in this server's artifact store", files.version, files.model);
+            return Err(Refusal::invalid("model/elsewhere", what).hint("log the model to this server, and register it anew").into());
+        }
         let name = domain::Digest::of(files.artifact_path.as_bytes());
         let folder = self.folder.join(name.short());
         if folder.join("MLmodel").is_file() {

@@ -55,6 +55,8 @@ collections! {
     RegisteredModel "registered_model" |e| e.name.to_string();
     ModelVersion "model_version" |e| format!("{}/{}", e.model, e.version);
     LoggedModel "logged_model" |e| e.id.clone();
+    EvaluationDataset "evaluation_dataset" |e| e.id.clone();
+    DatasetRecord "dataset_record" |e| format!("{}/{}", e.dataset, e.inputs_digest);
     PipelineVersion "pipeline_version" |e| format!("{}/{}", e.pipeline, e.number);
     PipelineRun "pipeline_run" |e| e.id.to_string();
     PipelineStep "pipeline_step" |e| format!("{}/{}", e.pipeline_run, e.name);

@@ -32,6 +32,8 @@ pub trait ArtifactStore: Send + Sync {
     async fn put(&self, path: &str, body: ByteStream) -> Result<Stored, Fault>;
     /// Size and bytes, if it is there.
     async fn get(&self, path: &str) -> Result<Option<(u64, ByteStream)>, Fault>;
+    /// The bytes of an artifact from `range.start` to before `range.end`, if it is there; a range may end after the artifact.
+    async fn get_range(&self, path: &str, range: std::ops::Range<u64>) -> Result<Option<ByteStream>, Fault>;
     /// The direct children of a folder, by path; empty if there is none.
     async fn list(&self, folder: &str) -> Result<Vec<ArtifactInfo>, Fault>;
     /// Deletes an artifact, or all below a folder. Deleting what is not there is no error.

@@ -31,6 +31,11 @@ pub fn set(world: &World, name: &ModelName, alias: &str, version: VersionNumber,
     Ok((batch, ()))
 }
 
+/// An alias that is not there is an invalid parameter to MLflow's clients, not a missing thing.
+pub fn none(alias: &str) -> Refusal {
+    Refusal::invalid("alias/not_found", format!("Registered model alias {alias} not found.")).hint("set it first")
+}
+
 /// Deletes an alias; one that is not there is no error.
 pub fn delete(world: &World, name: &ModelName, alias: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
     let mut model = registry::find_model(world, name)?;

@@ -1,6 +1,6 @@
 //! Names, keys and limits: MLflow's, so that an unmodified client meets no surprise.
 
-use domain::entity::{Param, Tag};
+use domain::entity::{DatasetInput, Param, Tag};
 use domain::{ModelName, Refusal};
 use ports::RunLog;
 use std::collections::HashSet;
@@ -10,6 +10,15 @@ const EXPERIMENT_NAME_MAX: usize = 500;
 const PARAM_VALUE_MAX: usize = 6_000;
 const TAG_VALUE_MAX: usize = 8_000;
 const EXPERIMENT_TAG_VALUE_MAX: usize = 20_000;
+/// Prompts are kept in tags of the registry.
+const REGISTRY_TAG_VALUE_MAX: usize = 100_000;
+const DATASET_NAME_MAX: usize = 500;
+const DATASET_DIGEST_MAX: usize = 36;
+const DATASET_SOURCE_MAX: usize = 65_535;
+const DATASET_SCHEMA_MAX: usize = 1_048_575;
+const DATASET_PROFILE_MAX: usize = 16_777_215;
+const INPUT_TAG_KEY_MAX: usize = 255;
+const INPUT_TAG_VALUE_MAX: usize = 500;
 const METRICS_MAX: usize = 1_000;
 const PARAMS_MAX: usize = 100;
 const TAGS_MAX: usize = 100;
@@ -44,12 +53,46 @@ pub(crate) fn param(mut param: Param) -> Result<Param, Refusal> {
 
 /// An experiment's tag is refused, not cut: it holds documents of the user interface.
 pub(crate) fn experiment_tag(tag: Tag) -> Result<Tag, Refusal> {
+    whole_tag(tag, EXPERIMENT_TAG_VALUE_MAX)
+}
+
+/// A tag of a registered model or version is refused, not cut: half a prompt is another prompt.
+pub(crate) fn registry_tag(tag: Tag) -> Result<Tag, Refusal> {
+    whole_tag(tag, REGISTRY_TAG_VALUE_MAX)
+}
+
+fn whole_tag(tag: Tag, most: usize) -> Result<Tag, Refusal> {
     key("tag", &tag.key)?;
-    if tag.value.chars().count() > EXPERIMENT_TAG_VALUE_MAX {
-        let what = format!("the value of tag `{}` has more than {EXPERIMENT_TAG_VALUE_MAX} characters", tag.key);
-        return Err(Refusal::invalid("tag/too_long", what).hint("store it as an artifact"));
-    }
+    let what = || format!("the value of tag `{}`", tag.key);
+    at_most("tag/too_long", what, &tag.value, most)?;
     Ok(tag)
+}
+
+fn at_most(code: &str, what: impl Fn() -> String, text: &str, most: usize) -> Result<(), Refusal> {
+    if text.chars().count() <= most {
+        return Ok(());
+    }
+    Err(Refusal::invalid(code, format!("{} has more than {most} characters", what())).hint("store it as an artifact"))
+}
+
+/// What a run read: name and digest are there, and nothing is longer than MLflow allows.
+fn dataset(input: &DatasetInput) -> Result<(), Refusal> {
+    let parts = [
+        ("name", Some(&input.name), DATASET_NAME_MAX),
+        ("digest", Some(&input.digest), DATASET_DIGEST_MAX),
+        ("source", Some(&input.source), DATASET_SOURCE_MAX),
+        ("schema", input.schema.as_ref(), DATASET_SCHEMA_MAX),
+        ("profile", input.profile.as_ref(), DATASET_PROFILE_MAX),
+    ];
+    for (part, text, most) in parts {
+        let Some(text) = text else { continue };
+        at_most("dataset/too_long", || format!("the {part} of a dataset"), text, most)?;
+    }
+    for tag in &input.tags {
+        at_most("dataset/too_long", || "the key of a dataset's tag".into(), &tag.key, INPUT_TAG_KEY_MAX)?;
+        at_most("dataset/too_long", || format!("the value of tag `{}`", tag.key), &tag.value, INPUT_TAG_VALUE_MAX)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn experiment_name(name: &str) -> Result<(), Refusal> {
@@ -88,7 +131,11 @@ pub(crate) fn alias(alias: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The name of a registered model; clients make folders of names.
 pub(crate) fn model_name(name: &str) -> Result<ModelName, Refusal> {
+    if matches!(name, "." | "..") {
+        return Err(Refusal::invalid("model/name", format!("`{name}` cannot name a registered model")).hint("give it a name"));
+    }
     ModelName::parse(name)
 }
 
@@ -101,6 +148,7 @@ pub fn checked_log(log: RunLog) -> Result<RunLog, Refusal> {
             return Err(Refusal::invalid("metric/time", what).hint("give milliseconds since 1970"));
         }
     }
+    log.inputs.iter().try_for_each(dataset)?;
     Ok(RunLog {
         params: log.params.into_iter().map(param).collect::<Result<_, _>>()?,
         tags: log.tags.into_iter().map(tag).collect::<Result<_, _>>()?,

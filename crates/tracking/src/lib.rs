@@ -7,7 +7,9 @@
 //! done. What is logged at a high rate (metrics, params, tags) goes to the run store by itself, writes no event, and is only
 //! checked here ([`checked_log`]).
 //!
-//! - [`experiments`], [`runs`], [`logged_models`], [`registry`], [`aliases`]: the commands, by noun.
+//! - [`experiments`], [`runs`], [`logged_models`], [`registry`], [`aliases`], [`datasets`]: the commands, by noun.
+//! - [`gc`]: frees what is deleted.
+//! - [`import`]: what another server knew.
 //! - [`check`]: names, keys and limits, which are MLflow's.
 //! - [`place`]: where a URI's files are in the artifact store.
 //!
@@ -17,7 +19,10 @@
 
 pub mod aliases;
 pub mod check;
+pub mod datasets;
 pub mod experiments;
+pub mod gc;
+pub mod import;
 pub mod logged_models;
 pub mod place;
 pub mod registry;

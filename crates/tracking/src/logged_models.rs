@@ -1,9 +1,10 @@
 //! Commands on logged models: models that a run wrote, registered or not.
 
 use crate::{Decision, check, experiments};
-use domain::entity::{LoggedModel, LoggedModelStatus, Metric, Param, Tag};
+use domain::entity::{LifecycleStage, LoggedModel, LoggedModelStatus, Metric, Param, Tag};
 use domain::{Actor, Batch, ExperimentId, Refusal, RunId, Timestamp};
 use ports::{CommitError, World};
+use std::collections::BTreeMap;
 
 /// What a client gives for a new logged model.
 #[derive(Clone, Debug)]
@@ -33,9 +34,11 @@ pub fn create(world: &World, new: NewLoggedModel, actor: &Actor, now: Timestamp)
         status_message: None,
         created: now,
         updated: now,
+        lifecycle_stage: LifecycleStage::Active,
         tags: merged(Vec::new(), new.tags)?,
         params: new.params.into_iter().map(check::param).collect::<Result<_, _>>()?,
         metrics: Vec::new(),
+        by_others: BTreeMap::new(),
     };
     Ok((Batch::new(actor.clone(), now).put(&model), model))
 }
@@ -83,35 +86,50 @@ pub fn log_params(world: &World, id: &str, params: Vec<Param>, actor: &Actor, no
     })
 }
 
-/// Keeps the latest value of each metric that a run logged about the model, by run, dataset and key.
-pub fn keep_metrics(world: &World, id: &str, metrics: Vec<Metric>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
-    change(world, id, actor, now, |model| {
+/// Keeps the latest value of each metric that a run logged about the model, by run, dataset and key. The model itself stays
+/// as old as it is.
+pub fn keep_metrics(world: &World, id: &str, run: &RunId, metrics: Vec<Metric>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
+    let before = find(world, id)?;
+    let updated = before.updated;
+    let (_, mut model) = change(world, id, actor, now, |model| {
+        let is_own = model.source_run.as_ref() == Some(run);
+        let kept = if is_own { &mut model.metrics } else { model.by_others.entry(run.clone()).or_default() };
         for metric in metrics {
             let same = |known: &&mut Metric| {
                 (&known.key, &known.dataset_name, &known.dataset_digest) == (&metric.key, &metric.dataset_name, &metric.dataset_digest)
             };
-            match model.metrics.iter_mut().find(same) {
+            match kept.iter_mut().find(same) {
                 Some(known) if metric.rank() > known.rank() => *known = metric,
                 Some(_) => {}
-                None => model.metrics.push(metric),
+                None => kept.push(metric),
             }
         }
         Ok(())
-    })
+    })?;
+    model.updated = updated;
+    let batch = Batch::new(actor.clone(), now);
+    Ok(if model == before { (batch, model) } else { (batch.put(&model), model) })
 }
 
-/// Deletes a logged model; its files stay.
+/// Puts a logged model into the bin; its files stay, and so do the versions that came of it. One that is there stays there.
 pub fn delete(world: &World, id: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
-    find(world, id)?;
-    let mut batch = Batch::new(actor.clone(), now);
-    batch.delete::<LoggedModel>(id);
-    Ok((batch, ()))
+    let batch = Batch::new(actor.clone(), now);
+    let model = world.get::<LoggedModel>(id)?.ok_or_else(|| none(id))?;
+    if model.lifecycle_stage == LifecycleStage::Deleted {
+        return Ok((batch, ()));
+    }
+    Ok((batch.put(&LoggedModel { lifecycle_stage: LifecycleStage::Deleted, updated: now, ..model }), ()))
 }
 
 /// A logged model that must be there.
 pub fn find(world: &World, id: &str) -> Result<LoggedModel, CommitError> {
-    let found = world.get::<LoggedModel>(id)?;
-    found.ok_or_else(|| Refusal::not_found("logged_model/not_found", format!("no logged model `{id}`")).into())
+    let found = world.get::<LoggedModel>(id)?.filter(|model| model.lifecycle_stage == LifecycleStage::Active);
+    found.ok_or_else(|| none(id).into())
+}
+
+/// No such logged model, or it is in the bin.
+pub fn none(id: &str) -> Refusal {
+    Refusal::not_found("logged_model/not_found", format!("no logged model `{id}`"))
 }
 
 fn change(

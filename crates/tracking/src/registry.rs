@@ -1,7 +1,7 @@
 //! Commands on registered models and their versions.
 
 use crate::{CHAMPION, Decision, PIPELINE_RUN_TAG, TRAINED_UNTIL_TAG, aliases, check, place};
-use domain::entity::{Deployment, LoggedModel, ModelVersion, PipelineStep, RegisteredModel, Run, Tag, TrainingSet, VersionStatus};
+use domain::entity::{Deployment, ModelVersion, PROMPT_TAG, PipelineStep, RegisteredModel, Run, Tag, TrainingSet, VersionStatus};
 use domain::{Actor, Batch, Event, Fault, Kind, ModelName, PipelineRunId, Refusal, RunId, Timestamp, TrainingSetId, VersionNumber};
 use ports::refusals::no_run;
 use ports::{CommitError, World};
@@ -35,7 +35,7 @@ pub fn create_model(
     let model = RegisteredModel {
         name,
         description: description.into(),
-        tags: tags.into_iter().map(check::tag).collect::<Result<_, _>>()?,
+        tags: tags.into_iter().map(check::registry_tag).collect::<Result<_, _>>()?,
         aliases: BTreeMap::new(),
         created: now,
         updated: now,
@@ -102,13 +102,15 @@ pub fn delete_model(world: &World, name: &ModelName, actor: &Actor, now: Timesta
 /// Registers a version: the next number, with what is known of where it came from.
 pub fn create_version(world: &World, new: NewVersion, actor: &Actor, now: Timestamp) -> Decision<ModelVersion> {
     let mut model = find_model(world, &new.model)?;
-    let artifact_path = place::of_source(world, &new.source)?;
-    let model_id = new.model_id.or_else(|| new.source.strip_prefix("models:/").filter(|id| id.starts_with("m-")).map(str::to_owned));
+    let from = if is_prompt(&new.tags) { place::of_prompt(&new.source)? } else { place::of_source(world, &new.source)? };
+    if let (Some(given), Some(found)) = (&new.model_id, &from.model_id)
+        && given != found
+    {
+        let what = format!("`{}` is not the logged model `{given}`", new.source);
+        return Err(Refusal::invalid("version/source", what).hint("leave out model_id").into());
+    }
     // A client that registers a logged model often leaves out the run that logged it.
-    let run_id = match (new.run, &model_id) {
-        (None, Some(id)) => world.get::<LoggedModel>(id)?.and_then(|logged| logged.source_run),
-        (given, _) => given,
-    };
+    let (run_id, model_id) = (new.run.or(from.run), new.model_id.or(from.model_id));
     let run = match &run_id {
         Some(id) => Some(world.run(id)?.ok_or_else(|| no_run(id))?),
         None => None,
@@ -123,8 +125,8 @@ pub fn create_version(world: &World, new: NewVersion, actor: &Actor, now: Timest
         version: VersionNumber(model.next_version),
         run: run_id,
         model_id,
-        source: new.source,
-        artifact_path,
+        source: from.source,
+        artifact_path: from.artifact_path,
         status: VersionStatus::Ready,
         stage: "None".into(),
         description: new.description,
@@ -218,19 +220,24 @@ pub fn delete_version_tag(
     Ok((Batch::new(actor.clone(), now).put(&version), ()))
 }
 
+/// The stage of a word, in any case.
+pub fn stage(word: &str) -> Result<&'static str, Refusal> {
+    let known = ["None", "Staging", "Production", "Archived"].into_iter().find(|known| known.eq_ignore_ascii_case(word));
+    let hint = "use None, Staging, Production or Archived; better, use aliases";
+    known.ok_or_else(|| Refusal::invalid("version/stage", format!("`{word}` is no stage")).hint(hint))
+}
+
 /// Moves a version to a stage; with `archive`, those that are in it move to `Archived`.
 pub fn transition(
     world: &World,
     name: &ModelName,
     number: VersionNumber,
-    stage: &str,
+    to: &str,
     archive: bool,
     actor: &Actor,
     now: Timestamp,
 ) -> Decision<ModelVersion> {
-    let known = ["None", "Staging", "Production", "Archived"].into_iter().find(|known| known.eq_ignore_ascii_case(stage));
-    let hint = "use None, Staging, Production or Archived; better, use aliases";
-    let stage = known.ok_or_else(|| Refusal::invalid("version/stage", format!("`{stage}` is no stage")).hint(hint))?;
+    let stage = stage(to)?;
     if archive && !matches!(stage, "Staging" | "Production") {
         return Err(Refusal::invalid("version/stage", format!("others cannot be archived when a version goes to {stage}"))
             .hint("leave out archive_existing_versions")
@@ -279,8 +286,13 @@ pub fn find_version(world: &World, name: &ModelName, number: VersionNumber) -> R
     found.ok_or_else(|| Refusal::not_found("version/not_found", format!("model `{name}` has no version {number}")).into())
 }
 
+/// Whether these are the tags of a prompt.
+pub fn is_prompt(tags: &[Tag]) -> bool {
+    tags.iter().rev().find(|tag| tag.key == PROMPT_TAG).is_some_and(|tag| tag.value.eq_ignore_ascii_case("true"))
+}
+
 fn set_tag(tags: &mut Vec<Tag>, tag: Tag) -> Result<(), Refusal> {
-    let tag = check::tag(tag)?;
+    let tag = check::registry_tag(tag)?;
     tags.retain(|known| known.key != tag.key);
     tags.push(tag);
     Ok(())

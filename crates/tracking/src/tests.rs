@@ -169,7 +169,7 @@ async fn version_numbers_are_never_given_twice() {
     let house = House::with_versions().await;
     house.act(|world| registry::delete_version(world, &demand(), VersionNumber(2), &ada(), now())).await.unwrap();
     assert_eq!(house.version(None, "mlflow-artifacts:/0/x").await.unwrap().version, VersionNumber(3));
-    assert_eq!(house.version(None, "s3://bucket/x").await.unwrap_err(), "version/source");
+    assert_eq!(house.version(None, "/etc/x").await.unwrap_err(), "version/source");
     assert_eq!(house.version(None, "mlflow-artifacts:/../x").await.unwrap_err(), "version/source");
     assert_eq!(house.version(Some("none"), "mlflow-artifacts:/0/x").await.unwrap_err(), "run/not_found");
 }
@@ -234,11 +234,15 @@ async fn sources_lead_to_folders() {
     house.alias("good", 1).await.unwrap();
     let world = house.world();
     for source in ["models:/m-1", "models:/demand/1", "models:/demand@good"] {
-        assert_eq!(place::of_source(&world, source).unwrap(), "0/models/m-1/artifacts", "{source}");
+        assert_eq!(place::of_source(&world, source).unwrap().artifact_path, "0/models/m-1/artifacts", "{source}");
     }
-    for source in
-        ["models:/m-2", "models:/demand/9", "models:/demand@bad", "runs:/none/x", "/etc/passwd", "file:///etc", "mlflow-artifacts:/", ""]
-    {
+    assert_eq!(place::of_source(&world, "models:/demand@good").unwrap().source, "models:/demand/1", "an alias moves, a source does not");
+    for source in ["s3://bucket/model", "dbfs:/x", "https://host/x"] {
+        assert_eq!(place::of_source(&world, source).unwrap().artifact_path, "", "{source} is for clients to open");
+    }
+    let bad = "models:/m-2 models:/demand/9 models:/demand/x models:/none/1 models:/demand@bad runs:/none/x /etc/passwd file:///etc FILE:/x \
+               mlflow-artifacts:/ mlflow-artifacts:/a/../b s3://bucket/%252e%252e/x x/y C:/x";
+    for source in bad.split_whitespace().chain([""]) {
         assert!(place::of_source(&world, source).is_err(), "{source}");
     }
 }
@@ -321,8 +325,10 @@ async fn logged_models_keep_the_latest_metric_of_each_dataset() {
         dataset_digest: None,
     };
     let metrics = vec![metric(1.0, 2, None), metric(9.0, 1, None), metric(3.0, 0, Some("test"))];
-    let model = house.act(|world| logged_models::keep_metrics(world, "m-1", metrics.clone(), &ada(), now())).await.unwrap();
-    assert_eq!(model.metrics.iter().map(|metric| metric.value).collect::<Vec<_>>(), [1.0, 3.0]);
+    let model =
+        house.act(|world| logged_models::keep_metrics(world, "m-1", &RunId::new("r"), metrics.clone(), &ada(), now())).await.unwrap();
+    let values: Vec<_> = model.all_metrics().map(|(run, metric)| (run.map(RunId::as_str), metric.value)).collect();
+    assert_eq!(values, [(Some("r"), 1.0), (Some("r"), 3.0)], "the run that logged it is kept");
     let ready = house.act(|world| logged_models::finalize(world, "m-1", LoggedModelStatus::Ready, &ada(), now())).await.unwrap();
     assert_eq!(ready.status, LoggedModelStatus::Ready);
     let bad = NewLoggedModel { name: "a/b".into(), ..new };

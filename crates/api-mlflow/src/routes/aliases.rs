@@ -9,19 +9,23 @@ use crate::{MlflowApi, dto};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use domain::Refusal;
+use domain::entity::ModelVersion;
 use tracking::{aliases, registry};
 
 pub(super) fn routes() -> Router<MlflowApi> {
     Router::new().route("/registered-models/alias", get(one).post(set).delete(delete))
 }
 
-/// An alias that is not there is an invalid parameter to MLflow, not a missing thing.
+/// What the alias points to; `latest` is no alias, and is the newest version.
 async fn one(State(api): State<MlflowApi>, Message(m): Message<dto::AliasRef>) -> Reply<dto::OneVersion> {
     let (name, alias, world) = (name(m.name)?, required(m.alias, "alias")?, api.world()?);
     let model = registry::find_model(&world, &name)?;
-    let missing = || Refusal::invalid("alias/not_found", format!("Registered model alias {alias} not found.")).hint("set it first");
-    let number = *model.aliases.get(&alias).ok_or_else(missing)?;
+    let number = if alias.eq_ignore_ascii_case("latest") {
+        world.scope::<ModelVersion>(name.as_str())?.into_iter().map(|version| version.version).max()
+    } else {
+        model.aliases.get(&alias).copied()
+    };
+    let number = number.ok_or_else(|| aliases::none(&alias))?;
     answer(&world, registry::find_version(&world, &name, number)?)
 }
 

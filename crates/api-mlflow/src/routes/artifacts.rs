@@ -1,21 +1,20 @@
-//! Artifacts: streamed through, in bounded memory, and never outside the store.
+//! Artifacts by their paths in the store: streamed through, in bounded memory, and never outside it.
 
-use crate::convert::run_id;
 use crate::error::ApiError;
-use crate::message::{Message, Reply};
-use crate::{MlflowApi, dto, message::Int};
+use crate::message::{Done, Int, Message, Reply, done};
+use crate::path::{checked, invalid};
+use crate::{MlflowApi, dto};
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::extract::{Path, Request, State};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use domain::Refusal;
 use futures::TryStreamExt;
-use ports::ArtifactInfo;
-use ports::refusals::no_run;
-use serde::Deserialize;
-use tracking::{logged_models, place};
+use ports::{ArtifactInfo, ByteStream};
+use std::ops::Range;
 
 /// Below `/mlflow-artifacts`.
 pub(super) fn routes() -> Router<MlflowApi> {
@@ -23,68 +22,26 @@ pub(super) fn routes() -> Router<MlflowApi> {
         .route("/artifacts", get(list))
         .route("/artifacts/", get(list))
         .route("/artifacts/{*path}", get(download).put(upload).delete(delete))
-}
-
-/// Below `/mlflow`.
-pub(super) fn run_routes() -> Router<MlflowApi> {
-    Router::new().route("/artifacts/list", get(list_of_run)).route("/logged-models/{id}/artifacts/directories", get(list_of_model))
-}
-
-#[derive(Deserialize)]
-struct ListQuery {
-    #[serde(default)]
-    path: String,
-}
-
-/// A path within the artifact store. What climbs, is absolute, has another separator or a fragment is refused, also if a
-/// second decoding would make it so.
-fn checked(path: &str) -> Result<String, Refusal> {
-    let climbs = |path: &str| path.starts_with('/') || path.contains(['\\', '#', '\0']) || path.split('/').any(|part| part == "..");
-    let mut decoded = path.to_owned();
-    while !climbs(&decoded) {
-        let next = percent_decoded(&decoded);
-        if next == decoded {
-            return place::join("", path).ok_or_else(|| invalid(path));
-        }
-        decoded = next;
-    }
-    Err(invalid(path))
-}
-
-fn invalid(path: &str) -> Refusal {
-    Refusal::invalid("artifact/path", format!("Invalid path `{path}`")).hint("give a relative path without `..`, `\\` and `#`")
-}
-
-/// Text with its `%XX` decoded; what is no text afterwards stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match hex {
-            Some(byte) if bytes[at] == b'%' => {
-                out.push(byte);
-                at += 3;
-            }
-            _ => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+        .route("/mpu/create/{*path}", post(in_one_piece))
+        .route("/mpu/complete/{*path}", post(in_one_piece))
+        .route("/mpu/abort/{*path}", post(in_one_piece))
+        .route("/presigned/{*path}", get(in_one_piece))
 }
 
 async fn upload(State(api): State<MlflowApi>, Path(path): Path<String>, request: Request) -> Result<(), ApiError> {
-    let path = checked(&path)?;
-    if path.is_empty() {
-        return Err(invalid(&path).into());
-    }
-    let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
-    match api.artifacts.put(&path, Box::pin(body)).await {
+    put(&api, &checked_file(&path)?, Box::pin(request.into_body().into_data_stream().map_err(std::io::Error::other))).await
+}
+
+/// A path that names something, not all of the store.
+fn checked_file(path: &str) -> Result<String, Refusal> {
+    let inside = checked(path)?;
+    if inside.is_empty() { Err(invalid(path)) } else { Ok(inside) }
+}
+
+pub(super) async fn put(api: &MlflowApi, path: &str, body: ByteStream) -> Result<(), ApiError> {
+    match api.artifacts.put(path, body).await {
         Ok(_) => Ok(()),
-        Err(fault) => Err(occupied(&api, &path).await?.map_or(ApiError::Fault(fault), ApiError::Refused)),
+        Err(fault) => Err(occupied(api, path).await?.map_or(ApiError::Fault(fault), ApiError::Refused)),
     }
 }
 
@@ -103,65 +60,107 @@ async fn occupied(api: &MlflowApi, path: &str) -> Result<Option<Refusal>, ApiErr
     Ok(None)
 }
 
-async fn download(State(api): State<MlflowApi>, Path(path): Path<String>) -> Result<Response, ApiError> {
-    let path = checked(&path)?;
-    let missing = || Refusal::not_found("artifact/not_found", format!("no artifact `{path}`"));
-    let (size, stream) = api.artifacts.get(&path).await?.ok_or_else(missing)?;
-    let kind = mime_guess::from_path(&path).first_or_octet_stream();
-    // What users upload is never shown as a page of this server.
-    let headers = [
-        (CONTENT_TYPE, kind.to_string()),
-        (CONTENT_LENGTH, size.to_string()),
-        (CONTENT_DISPOSITION, "attachment".into()),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
-    ];
-    Ok((headers, Body::from_stream(stream)).into_response())
+async fn download(State(api): State<MlflowApi>, Path(path): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+    send(&api, &checked_file(&path)?, &headers).await
 }
 
-async fn delete(State(api): State<MlflowApi>, Path(path): Path<String>) -> Result<Json<crate::message::Done>, ApiError> {
-    let path = checked(&path)?;
-    if path.is_empty() {
-        return Err(invalid(&path).into());
+/// An artifact, or the part of it that is asked for.
+pub(super) async fn send(api: &MlflowApi, path: &str, asked: &HeaderMap) -> Result<Response, ApiError> {
+    let Some((size, whole)) = api.artifacts.get(path).await? else { return Err(missing(api, path).await?.into()) };
+    let name = path.rsplit('/').next().unwrap_or_default();
+    // What users upload is never shown as a page of this server.
+    let headers = [
+        (CONTENT_TYPE, mime_guess::from_path(path).first_or_octet_stream().to_string()),
+        (CONTENT_DISPOSITION, attachment(name)),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
+        (ACCEPT_RANGES, "bytes".into()),
+    ];
+    let range = asked.get(RANGE).and_then(|range| range.to_str().ok()).and_then(|range| part(range, size));
+    match range {
+        None => Ok((headers, [(CONTENT_LENGTH, size.to_string())], Body::from_stream(whole)).into_response()),
+        Some(Part::Outside) => {
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            Ok((status, headers, [(CONTENT_RANGE, format!("bytes */{size}"))], "the artifact ends before the range").into_response())
+        }
+        Some(Part::Bytes(range)) => {
+            drop(whole);
+            let Some(stream) = api.artifacts.get_range(path, range.clone()).await? else { return Err(missing(api, path).await?.into()) };
+            let of = [
+                (CONTENT_LENGTH, (range.end - range.start).to_string()),
+                (CONTENT_RANGE, format!("bytes {}-{}/{size}", range.start, range.end - 1)),
+            ];
+            Ok((StatusCode::PARTIAL_CONTENT, headers, of, Body::from_stream(stream)).into_response())
+        }
     }
+}
+
+async fn missing(api: &MlflowApi, path: &str) -> Result<Refusal, ApiError> {
+    if api.artifacts.list(path).await?.is_empty() {
+        return Ok(Refusal::not_found("artifact/not_found", format!("no artifact `{path}`")));
+    }
+    Ok(Refusal::invalid("artifact/folder", format!("`{path}` is a folder")).hint("list it, and get its files one by one"))
+}
+
+/// The file's own name; other characters than ASCII as RFC 5987 writes them.
+fn attachment(name: &str) -> String {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.chars().all(is_token) {
+        return format!("attachment; filename={name}");
+    }
+    if name.is_ascii() {
+        let plain: String = name.chars().filter(|c| !c.is_control()).collect();
+        return format!("attachment; filename=\"{}\"", plain.replace('\\', "\\\\").replace('"', "\\\""));
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte);
+    let encoded: String = name.bytes().map(|b| if is_plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+    let plain: String = name.chars().filter(|c| is_token(*c) || *c == ' ').collect();
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
+}
+
+#[derive(Debug, PartialEq)]
+enum Part {
+    Bytes(Range<u64>),
+    Outside,
+}
+
+/// One range of bytes. Several at once, other units and what cannot be read are answered with the whole, as RFC 9110 allows.
+fn part(asked: &str, size: u64) -> Option<Part> {
+    let (from, to) = asked.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let (from, to) = (from.trim(), to.trim());
+    let range = if from.is_empty() {
+        size.saturating_sub(to.parse().ok()?)..size
+    } else {
+        let from: u64 = from.parse().ok()?;
+        let to = if to.is_empty() { size } else { to.parse::<u64>().ok()?.saturating_add(1) };
+        if to <= from && from < size {
+            return None;
+        }
+        from..to.min(size)
+    };
+    Some(if range.start < range.end { Part::Bytes(range) } else { Part::Outside })
+}
+
+/// Deletes an artifact, or a folder with all in it.
+async fn delete(State(api): State<MlflowApi>, Path(path): Path<String>) -> Reply<Done> {
+    let path = checked_file(&path)?;
     api.artifacts.delete(&path).await?;
-    crate::message::done()
+    done()
+}
+
+/// Uploads in parts and addresses of a cloud are for stores that have them; this one takes a stream of any length.
+async fn in_one_piece(Path(path): Path<String>) -> Result<(), ApiError> {
+    checked(&path)?;
+    Err(ApiError::NotImplemented("this server takes and gives an artifact in one stream: use /mlflow-artifacts/artifacts/PATH"))
 }
 
 /// Children by their own names.
-async fn list(State(api): State<MlflowApi>, Query(query): Query<ListQuery>) -> Reply<dto::Files> {
-    let folder = checked(&query.path)?;
+async fn list(State(api): State<MlflowApi>, Message(m): Message<dto::ListFolder>) -> Reply<dto::Files> {
+    let folder = checked(&m.path.unwrap_or_default())?;
     Ok(Json(dto::Files { root_uri: None, files: children(&api, &folder, "").await? }))
 }
 
-/// Children by their paths within the run.
-async fn list_of_run(State(api): State<MlflowApi>, Message(m): Message<dto::ListArtifacts>) -> Reply<dto::Files> {
-    let id = run_id(m.run_id, m.run_uuid)?;
-    let run = api.runs.run(&id)?.ok_or_else(|| no_run(&id))?;
-    listed(&api, run.artifact_uri, m.path).await
-}
-
-async fn list_of_model(
-    State(api): State<MlflowApi>,
-    Path(id): Path<String>,
-    Message(m): Message<dto::ListModelArtifacts>,
-) -> Reply<dto::Files> {
-    let model = logged_models::find(&api.world()?, &id)?;
-    listed(&api, model.artifact_uri, m.artifact_directory_path).await
-}
-
-async fn listed(api: &MlflowApi, root_uri: String, path: Option<String>) -> Reply<dto::Files> {
-    let path = checked(&path.unwrap_or_default())?;
-    let elsewhere = || {
-        Refusal::invalid("artifact/elsewhere", format!("`{root_uri}` is not in this server's artifact store"))
-            .hint("open it with its own client")
-    };
-    let root = place::relative(&root_uri).ok_or_else(elsewhere)?;
-    let folder = place::join(&root, &path).ok_or_else(|| invalid(&path))?;
-    let files = children(api, &folder, &path).await?;
-    Ok(Json(dto::Files { root_uri: Some(root_uri), files }))
-}
-
-async fn children(api: &MlflowApi, folder: &str, shown: &str) -> Result<Vec<dto::FileInfo>, ApiError> {
+/// The children of a folder, their names below `shown`.
+pub(super) async fn children(api: &MlflowApi, folder: &str, shown: &str) -> Result<Vec<dto::FileInfo>, ApiError> {
     let named = |info: ArtifactInfo| {
         let name = info.path.rsplit('/').next().unwrap_or_default();
         let path = if shown.is_empty() { name.to_owned() } else { format!("{shown}/{name}") };
@@ -172,16 +171,35 @@ async fn children(api: &MlflowApi, folder: &str, shown: &str) -> Result<Vec<dto:
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn paths_stay_inside() {
-        for good in ["a", "a/b.txt", "größe/日本", "a..b", "100%", "a%20b", "a b", "..."] {
-            assert!(checked(good).is_ok(), "{good}");
+    fn a_range_is_read_as_rfc_9110_says() {
+        let bytes = |range: Range<u64>| Some(Part::Bytes(range));
+        for (asked, part_of_10) in [
+            ("bytes=0-3", bytes(0..4)),
+            ("bytes=5-", bytes(5..10)),
+            ("bytes=-3", bytes(7..10)),
+            ("bytes=-99", bytes(0..10)),
+            ("bytes=8-99", bytes(8..10)),
+            ("bytes=9-9", bytes(9..10)),
+            ("bytes=10-", Some(Part::Outside)),
+            ("bytes=-0", Some(Part::Outside)),
+            ("bytes=5-3", None),
+            ("bytes=0-1,3-4", None),
+            ("lines=0-3", None),
+            ("bytes=a-b", None),
+            ("bytes=", None),
+        ] {
+            assert_eq!(part(asked, 10), part_of_10, "{asked}");
         }
-        for bad in ["..", "../a", "a/../b", "/etc/passwd", "a\\b", "a#b", "%2e%2e/a", "a/%252e%252e/b", "%2Fetc", "a/%5c", "a\0b", "./a"] {
-            assert!(checked(bad).is_err(), "{bad}");
-        }
+        assert_eq!(part("bytes=0-", 0), Some(Part::Outside));
+    }
+
+    #[test]
+    fn a_name_is_told_in_ascii() {
+        assert_eq!(attachment("a.bin"), "attachment; filename=a.bin");
+        assert_eq!(attachment("a b\".txt"), "attachment; filename=\"a b\\\".txt\"");
+        assert_eq!(attachment("ß x"), "attachment; filename=\" x\"; filename*=UTF-8''%C3%9F%20x");
     }
 }

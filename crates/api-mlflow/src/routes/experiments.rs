@@ -8,12 +8,15 @@ use crate::{MlflowApi, dto};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use domain::entity::{LifecycleStage, Tag};
+use domain::entity::{Experiment, LifecycleStage, Tag};
 use domain::filter::Target;
 use domain::{ExperimentId, Refusal};
 use ports::ViewType;
 use ports::refusals::no_experiment;
 use tracking::experiments::{self, NewExperiment};
+
+/// Experiments whose datasets one call may ask for.
+const MOST_WITH_DATASETS: usize = 20;
 
 pub(super) fn routes() -> Router<MlflowApi> {
     Router::new()
@@ -26,10 +29,15 @@ pub(super) fn routes() -> Router<MlflowApi> {
         .route("/experiments/restore", post(restore))
         .route("/experiments/set-experiment-tag", post(set_tag))
         .route("/experiments/delete-experiment-tag", post(delete_tag))
+        .route("/experiments/search-datasets", post(search_datasets))
 }
 
 fn id(text: Option<String>) -> Result<ExperimentId, Refusal> {
-    required(text, "experiment_id").map(ExperimentId::new)
+    let id = required(text, "experiment_id")?;
+    if id.chars().all(|c| c.is_ascii_digit()) {
+        return Ok(ExperimentId::new(id));
+    }
+    Err(Refusal::invalid("experiment/id", format!("`{id}` is not the id of an experiment")).hint("ids are numbers"))
 }
 
 async fn create(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::CreateExperiment>) -> Reply<dto::ExperimentId> {
@@ -54,15 +62,17 @@ async fn by_name(State(api): State<MlflowApi>, Message(m): Message<dto::ByName>)
 
 async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchExperiments>) -> Reply<dto::Experiments> {
     let limit = limit(m.max_results, 1000, 50_000)?;
-    let search = Search::parse(&Target::EXPERIMENTS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit)?;
+    let view = view(m.view_type)?;
+    let about = format!("{view:?}");
+    let search =
+        Search::parse::<Experiment>(&Target::EXPERIMENTS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit, &about)?;
     let mut all = api.world()?.experiments()?;
-    match view(m.view_type)? {
+    match view {
         ViewType::All => {}
         ViewType::Active => all.retain(|experiment| experiment.lifecycle_stage == LifecycleStage::Active),
         ViewType::Deleted => all.retain(|experiment| experiment.lifecycle_stage == LifecycleStage::Deleted),
     }
-    let number = |id: &ExperimentId| id.as_str().parse::<u64>().unwrap_or(0);
-    let (page, next_page_token) = search.page(all, |a, b| b.created.cmp(&a.created).then_with(|| number(&b.id).cmp(&number(&a.id))));
+    let (page, next_page_token) = search.page(all)?;
     Ok(Json(dto::Experiments { experiments: page.into_iter().map(Into::into).collect(), next_page_token }))
 }
 
@@ -94,4 +104,15 @@ async fn delete_tag(State(api): State<MlflowApi>, caller: Caller, Message(m): Me
     let (id, key) = (id(m.experiment_id)?, required(m.key, "key")?);
     api.decide(&caller, |world, actor, now| experiments::delete_tag(world, &id, &key, actor, now)).await?;
     done()
+}
+
+/// What runs of the experiments read: each dataset once a context.
+async fn search_datasets(State(api): State<MlflowApi>, Message(m): Message<dto::SearchDatasets>) -> Reply<dto::DatasetSummaries> {
+    if m.experiment_ids.is_empty() || m.experiment_ids.len() > MOST_WITH_DATASETS {
+        let what = format!("{} experiments are asked for", m.experiment_ids.len());
+        return Err(Refusal::invalid("search/experiments", what).hint(format!("give experiment_ids, 1 to {MOST_WITH_DATASETS}")).into());
+    }
+    let experiments: Vec<_> = m.experiment_ids.into_iter().map(ExperimentId::new).collect();
+    let found = api.apart(move |api| api.runs.datasets(&experiments)).await?;
+    Ok(Json(dto::DatasetSummaries { dataset_summaries: found.into_iter().map(Into::into).collect() }))
 }

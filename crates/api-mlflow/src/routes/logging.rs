@@ -2,7 +2,7 @@
 
 use crate::caller::Caller;
 use crate::convert::{dataset, metric, model_output, params, run_id, tags};
-use crate::message::{Done, Message, Reply, done, required};
+use crate::message::{Done, Message, Reply, done, missing, required};
 use crate::{MlflowApi, dto};
 use axum::Router;
 use axum::extract::State;
@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use tracking::check::batch_limits;
 use tracking::runs::{self, RunChange};
 use tracking::{RUN_NAME_TAG, checked_log, logged_models};
+
+/// What a note about a model must say.
+const MLMODEL_FIELDS: [&str; 4] = ["artifact_path", "flavors", "run_id", "utc_time_created"];
 
 pub(super) fn routes() -> Router<MlflowApi> {
     Router::new()
@@ -37,13 +40,17 @@ async fn log(api: &MlflowApi, caller: &Caller, run: RunId, what: RunLog) -> Repl
             about.entry(model.clone()).or_default().push(metric.clone());
         }
     }
+    // Whoever names a model that is not there shall have logged nothing.
+    let world = api.world()?;
+    about.keys().try_for_each(|model| logged_models::find(&world, model).map(drop))?;
+    drop(world);
     api.runs.log(&run, what).await?;
     if let Some(name) = name {
         let change = RunChange { name: Some(name), ..RunChange::default() };
         api.decide(caller, |world, actor, now| runs::update(world, &run, change.clone(), actor, now)).await?;
     }
     for (model, metrics) in about {
-        api.decide(caller, |world, actor, now| logged_models::keep_metrics(world, &model, metrics.clone(), actor, now)).await?;
+        api.decide(caller, |world, actor, now| logged_models::keep_metrics(world, &model, &run, metrics.clone(), actor, now)).await?;
     }
     done()
 }
@@ -98,6 +105,9 @@ async fn log_inputs(State(api): State<MlflowApi>, caller: Caller, Message(m): Me
 
 async fn log_outputs(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::LogOutputs>) -> Reply<Done> {
     let run = run_id(m.run_id, None)?;
+    if m.models.is_empty() {
+        return Err(missing("models").into());
+    }
     let outputs = m.models.into_iter().map(|model| model_output(model, false)).collect::<Result<_, _>>()?;
     log(&api, &caller, run, RunLog { outputs, ..RunLog::default() }).await
 }
@@ -105,8 +115,12 @@ async fn log_outputs(State(api): State<MlflowApi>, caller: Caller, Message(m): M
 /// Clients before 3.0 note a model on its run this way; the note is a tag that grows.
 async fn log_model(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::LogModel>) -> Reply<Done> {
     let (run, model) = (run_id(m.run_id, None)?, required(m.model_json, "model_json")?);
-    serde_json::from_str::<serde::de::IgnoredAny>(&model)
-        .map_err(|e| Refusal::invalid("request/malformed", format!("model_json is no JSON: {e}")).hint("send the MLmodel as JSON"))?;
+    let fields = serde_json::from_str::<BTreeMap<String, serde::de::IgnoredAny>>(&model).map_err(|e| {
+        Refusal::invalid("request/malformed", format!("model_json is no JSON object: {e}")).hint("send the MLmodel as JSON")
+    })?;
+    if let Some(field) = MLMODEL_FIELDS.into_iter().find(|field| !fields.contains_key(*field)) {
+        return Err(missing(&format!("model_json.{field}")).into());
+    }
     api.decide(&caller, |world, actor, now| runs::note_model(world, &run, &model, actor, now)).await?;
     done()
 }

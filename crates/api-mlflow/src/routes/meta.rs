@@ -10,11 +10,12 @@ use serde::Serialize;
 const MLFLOW_VERSION: &str = "3.17.2";
 
 pub(super) fn routes() -> Router<MlflowApi> {
-    Router::new()
-        .route("/health", get(|| async { "OK" }))
-        .route("/version", get(|| async { MLFLOW_VERSION }))
-        .route("/api/3.0/mlflow/server-info", get(server_info))
-        .route("/ajax-api/3.0/mlflow/server-info", get(server_info))
+    Router::new().route("/health", get(|| async { "OK" })).route("/version", get(|| async { MLFLOW_VERSION }))
+}
+
+/// Below `/api/3.0/mlflow`.
+pub(super) fn newer_routes() -> Router<MlflowApi> {
+    Router::new().route("/server-info", get(server_info))
 }
 
 /// What clients ask before they choose a way of doing things: artifacts go through this server in one stream.

@@ -69,10 +69,10 @@ async fn one(State(api): State<MlflowApi>, Message(m): Message<dto::Named>) -> R
 }
 
 async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchModels>) -> Reply<dto::Models> {
-    let search =
-        Search::parse(&Target::MODELS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit(m.max_results, 100, 1000)?)?;
+    let limit = limit(m.max_results, 100, 1000)?;
+    let search = Search::parse::<RegisteredModel>(&Target::MODELS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit, "")?;
     let world = api.world()?;
-    let (page, next_page_token) = search.page(world.list::<RegisteredModel>()?, |a, b| a.name.cmp(&b.name));
+    let (page, next_page_token) = search.without_prompts().page(world.list::<RegisteredModel>()?)?;
     let registered_models = page.into_iter().map(|model| whole(&world, model)).collect::<Result<_, _>>()?;
     Ok(Json(dto::Models { registered_models, next_page_token }))
 }

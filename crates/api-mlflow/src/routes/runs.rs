@@ -3,7 +3,7 @@
 use super::page::limit;
 use crate::caller::Caller;
 use crate::convert::{run_id, run_info, some, status, tags, view};
-use crate::message::{Done, Message, Reply, done, required};
+use crate::message::{Done, Message, Reply, done};
 use crate::{MlflowApi, dto, names};
 use axum::extract::State;
 use axum::routing::{get, post};
@@ -22,7 +22,6 @@ pub(super) fn routes() -> Router<MlflowApi> {
         .route("/runs/delete", post(delete))
         .route("/runs/restore", post(restore))
         .route("/runs/search", post(search))
-        .route("/metrics/get-history", get(history))
 }
 
 async fn create(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::CreateRun>) -> Reply<dto::OneRun> {
@@ -38,7 +37,8 @@ async fn create(State(api): State<MlflowApi>, caller: Caller, Message(m): Messag
         tags,
     };
     let run = api.decide(&caller, |world, actor, now| runs::create(world, new.clone(), actor, now)).await?;
-    Ok(Json(dto::OneRun { run: run.into() }))
+    // A new run is told without its outputs.
+    Ok(Json(dto::OneRun { run: dto::Run { outputs: None, ..run.into() } }))
 }
 
 async fn one(State(api): State<MlflowApi>, Message(m): Message<dto::RunRef>) -> Reply<dto::OneRun> {
@@ -81,13 +81,4 @@ async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchRun
     };
     let page = api.apart(move |api| api.runs.search(&search)).await?;
     Ok(Json(dto::Runs { runs: page.items.into_iter().map(Into::into).collect(), next_page_token: page.token }))
-}
-
-/// All points at once unless a page is asked for: that is what clients count on.
-async fn history(State(api): State<MlflowApi>, Message(m): Message<dto::GetHistory>) -> Reply<dto::Metrics> {
-    let (id, key) = (run_id(m.run_id, m.run_uuid)?, required(m.metric_key, "metric_key")?);
-    let limit = m.max_results.map(|asked| limit(Some(asked), 25_000, 25_000)).transpose()?;
-    let token = some(m.page_token);
-    let page = api.apart(move |api| api.runs.history(&id, &key, limit, token.as_deref())).await?;
-    Ok(Json(dto::Metrics { metrics: page.points.into_iter().map(Into::into).collect(), next_page_token: page.token }))
 }

@@ -61,19 +61,18 @@ async fn one(State(api): State<MlflowApi>, Message(m): Message<dto::VersionRef>)
 
 async fn search(State(api): State<MlflowApi>, Message(m): Message<dto::SearchModels>) -> Reply<dto::Versions> {
     let limit = limit(m.max_results, 10_000, 200_000)?;
-    let search = Search::parse(&Target::VERSIONS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit)?;
+    let search = Search::parse::<ModelVersion>(&Target::VERSIONS, m.filter.as_deref(), &m.order_by, m.page_token.as_deref(), limit, "")?;
     let world = api.world()?;
-    let newest_first =
-        |a: &ModelVersion, b: &ModelVersion| b.updated.cmp(&a.updated).then_with(|| a.model.cmp(&b.model)).then(b.version.cmp(&a.version));
-    let (page, next_page_token) = search.page(world.list::<ModelVersion>()?, newest_first);
+    let (page, next_page_token) = search.without_prompts().page(world.list::<ModelVersion>()?)?;
     let model_versions = page.into_iter().map(|version| with_aliases(&world, version)).collect::<Result<_, _>>()?;
     Ok(Json(dto::Versions { model_versions, next_page_token }))
 }
 
 async fn download_uri(State(api): State<MlflowApi>, Message(m): Message<dto::VersionRef>) -> Reply<dto::ArtifactUri> {
     let (name, number) = (name(m.name)?, version(m.version)?);
-    let version = registry::find_version(&api.world()?, &name, number)?;
-    Ok(Json(dto::ArtifactUri { artifact_uri: place::uri(&version.artifact_path) }))
+    let world = api.world()?;
+    let version = registry::find_version(&world, &name, number)?;
+    Ok(Json(dto::ArtifactUri { artifact_uri: place::of_version(&world, &version)? }))
 }
 
 async fn update(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::DescribeVersion>) -> Reply<dto::OneVersion> {
@@ -91,7 +90,7 @@ async fn delete(State(api): State<MlflowApi>, caller: Caller, Message(m): Messag
 
 async fn transition(State(api): State<MlflowApi>, caller: Caller, Message(m): Message<dto::Transition>) -> Reply<dto::OneVersion> {
     let (name, number, stage) = (name(m.name)?, version(m.version)?, required(m.stage, "stage")?);
-    let archive = m.archive_existing_versions.unwrap_or(false);
+    let archive = m.archive_existing_versions.is_some_and(|archive| archive.0);
     let version = api.decide(&caller, |world, actor, now| registry::transition(world, &name, number, &stage, archive, actor, now)).await?;
     answer(&api.world()?, version)
 }
@@ -113,8 +112,9 @@ async fn delete_tag(State(api): State<MlflowApi>, caller: Caller, Message(m): Me
 async fn latest(State(api): State<MlflowApi>, Message(m): Message<dto::LatestVersions>) -> Reply<dto::Versions> {
     let (name, world) = (name(m.name)?, api.world()?);
     let model = registry::find_model(&world, &name)?;
+    let stages = m.stages.iter().map(|word| registry::stage(word)).collect::<Result<Vec<_>, _>>()?;
     let mut versions = latest_versions(world.scope::<ModelVersion>(name.as_str())?);
-    versions.retain(|version| m.stages.is_empty() || m.stages.iter().any(|stage| stage.eq_ignore_ascii_case(&version.stage)));
+    versions.retain(|version| stages.is_empty() || stages.contains(&version.stage.as_str()));
     let model_versions = versions.into_iter().map(|version| model_version(version, Some(&model))).collect();
     Ok(Json(dto::Versions { model_versions, next_page_token: None }))
 }

@@ -1,5 +1,6 @@
 //! What was observed of the nouns: each entity is stored whole under its collection and key, with a revision.
 
+mod datasets;
 mod delivery;
 mod features;
 mod monitoring;
@@ -8,13 +9,14 @@ mod pipelines;
 mod registry;
 mod runs;
 
+pub use datasets::{DatasetRecord, EvaluationDataset};
 pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Promotion, Shadow};
 pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
 pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;
 pub use pipelines::{
-    CacheEntry, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepAttempt, StepState, Trigger,
-    TriggerKind,
+    Again, CacheEntry, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepAttempt, StepState, Sweep,
+    Trial, Trigger, TriggerKind,
 };
-pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, RegisteredModel, VersionStatus};
+pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionStatus};
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};

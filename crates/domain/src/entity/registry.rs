@@ -1,6 +1,6 @@
 //! The model registry.
 
-use super::{Metric, Param, Tag};
+use super::{LifecycleStage, Metric, Param, Tag};
 use crate::filter::{Field, Found, Searchable};
 use crate::{ExperimentId, ModelName, PipelineRunId, RunId, Timestamp, TrainingSetId, VersionNumber};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct ModelVersion {
     pub run: Option<RunId>,
     /// As the client gave it: `models:/m-...`, `runs:/...`, `mlflow-artifacts:/...`.
     pub source: String,
-    /// Where the files are in the artifact store.
+    /// Where the files are in the artifact store; empty when they are elsewhere and only `source` tells.
     pub artifact_path: String,
     pub model_id: Option<String>,
     pub status: VersionStatus,
@@ -75,13 +75,28 @@ pub struct LoggedModel {
     pub status_message: Option<String>,
     pub created: Timestamp,
     pub updated: Timestamp,
+    /// In the bin it is found by nobody, but versions that came of it still have their files.
+    #[serde(default)]
+    pub lifecycle_stage: LifecycleStage,
     pub tags: Vec<Tag>,
     pub params: Vec<Param>,
+    /// The latest point of each metric and dataset that its source run logged about it.
     pub metrics: Vec<Metric>,
+    /// The same of other runs: evaluations.
+    #[serde(default)]
+    pub by_others: BTreeMap<RunId, Vec<Metric>>,
+}
+
+impl LoggedModel {
+    /// Every metric about the model with the run that logged it.
+    pub fn all_metrics(&self) -> impl Iterator<Item = (Option<&RunId>, &Metric)> {
+        let own = self.metrics.iter().map(|metric| (self.source_run.as_ref(), metric));
+        own.chain(self.by_others.iter().flat_map(|(run, metrics)| metrics.iter().map(move |metric| (Some(run), metric))))
+    }
 }
 
 /// MLflow keeps prompts as registered models with this tag; clients that want models ask for `false`, which no model says.
-const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+pub const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
 
 fn find_tag<'a>(tags: &'a [Tag], key: &str) -> Vec<Found<'a>> {
     match tags.iter().find(|tag| tag.key == key) {
@@ -112,7 +127,7 @@ impl Searchable for ModelVersion {
             Field::Attribute(name) => match name.as_str() {
                 "name" => vec![Found::Text(self.model.as_str())],
                 "version_number" => vec![Found::Number(self.version.0 as f64)],
-                "run_id" => self.run.iter().map(|run| Found::Text(run.as_str())).collect(),
+                "run_id" => vec![Found::Text(self.run.as_ref().map_or("", RunId::as_str))],
                 "source_path" => vec![Found::Text(&self.source)],
                 "creation_timestamp" => vec![Found::Number(self.created.ms() as f64)],
                 "last_updated_timestamp" => vec![Found::Number(self.updated.ms() as f64)],
@@ -141,14 +156,14 @@ impl Searchable for LoggedModel {
             Field::Attribute(name) => match name.as_str() {
                 "name" => vec![Found::Text(&self.name)],
                 "model_id" => vec![Found::Text(&self.id)],
-                "model_type" => self.model_type.iter().map(|kind| Found::Text(kind)).collect(),
+                "model_type" => vec![Found::Text(self.model_type.as_deref().unwrap_or_default())],
                 "status" => vec![Found::Text(self.status.word())],
-                "source_run_id" => self.source_run.iter().map(|run| Found::Text(run.as_str())).collect(),
+                "source_run_id" => vec![Found::Text(self.source_run.as_ref().map_or("", RunId::as_str))],
                 "creation_timestamp" => vec![Found::Number(self.created.ms() as f64)],
                 "last_updated_timestamp" => vec![Found::Number(self.updated.ms() as f64)],
                 _ => Vec::new(),
             },
-            Field::Metric(key) => self.metrics.iter().filter(|m| m.key == *key).map(|m| Found::Number(m.value)).collect(),
+            Field::Metric(key) => self.all_metrics().filter(|(_, m)| m.key == *key).map(|(_, m)| Found::Number(m.value)).collect(),
             Field::Param(key) => self.params.iter().filter(|p| p.key == *key).map(|p| Found::Text(&p.value)).collect(),
             Field::Tag(key) => self.tags.iter().filter(|tag| tag.key == *key).map(|tag| Found::Text(&tag.value)).collect(),
             Field::Dataset(_) => Vec::new(),

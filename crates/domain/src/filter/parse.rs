@@ -209,7 +209,11 @@ impl<'a> Parser<'a> {
             Op::Eq | Op::Ne => true,
             Op::Lt | Op::Le | Op::Gt | Op::Ge => is_number,
             Op::Like | Op::Ilike => !is_number,
-            Op::In | Op::NotIn => attribute.is_some_and(|attribute| attribute.in_list) || matches!(field, Field::Dataset(_)),
+            Op::In | Op::NotIn => match field {
+                Field::Dataset(_) => true,
+                Field::Param(_) | Field::Tag(_) => self.target.lists_values,
+                _ => attribute.is_some_and(|attribute| attribute.in_list),
+            },
             Op::IsNull | Op::IsNotNull => matches!(field, Field::Param(_) | Field::Tag(_)),
         };
         if !allowed {
@@ -224,7 +228,7 @@ impl<'a> Parser<'a> {
         let value = match op {
             Op::IsNull | Op::IsNotNull => Value::Nothing,
             Op::In | Op::NotIn => self.list()?,
-            _ if is_number => self.number()?,
+            _ if is_number => self.number(attribute.is_some_and(|attribute| attribute.quoted))?,
             _ => Value::Text(self.text()?),
         };
         Ok(Clause { field, op, value })
@@ -261,10 +265,13 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn number(&mut self) -> Result<Value, Refusal> {
+    fn number(&mut self, may_be_quoted: bool) -> Result<Value, Refusal> {
         self.space();
         let from = self.at;
-        let text = self.take_while(|c| is_bare(c) || c == '+');
+        let text = match self.peek() {
+            Some('\'' | '"') if may_be_quoted => self.quoted()?,
+            _ => self.take_while(|c| is_bare(c) || c == '+'),
+        };
         let is_plain = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) && !text.contains("inf");
         match text.parse() {
             Ok(number) if is_plain => Ok(Value::Number(number)),

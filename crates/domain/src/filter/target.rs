@@ -7,6 +7,8 @@ pub(super) struct Attribute {
     pub(super) is_number: bool,
     /// Whether `IN` and `NOT IN` are allowed.
     pub(super) in_list: bool,
+    /// Whether a number may be in quotes.
+    pub(super) quoted: bool,
 }
 
 /// A kind of thing that can be searched for.
@@ -16,18 +18,24 @@ pub struct Target {
     pub(super) has_metrics: bool,
     pub(super) has_params: bool,
     pub(super) has_datasets: bool,
+    /// Whether `IN` and `NOT IN` are allowed for params and tags too.
+    pub(super) lists_values: bool,
 }
 
 const fn text(names: &'static [&'static str]) -> Attribute {
-    Attribute { names, is_number: false, in_list: false }
+    Attribute { names, is_number: false, in_list: false, quoted: false }
 }
 
 const fn listed(names: &'static [&'static str]) -> Attribute {
-    Attribute { names, is_number: false, in_list: true }
+    Attribute { names, is_number: false, in_list: true, quoted: false }
 }
 
 const fn number(names: &'static [&'static str]) -> Attribute {
-    Attribute { names, is_number: true, in_list: false }
+    Attribute { names, is_number: true, in_list: false, quoted: false }
+}
+
+const fn number_or_quoted(names: &'static [&'static str]) -> Attribute {
+    Attribute { names, is_number: true, in_list: false, quoted: true }
 }
 
 impl Target {
@@ -46,6 +54,7 @@ impl Target {
         has_metrics: true,
         has_params: true,
         has_datasets: true,
+        lists_values: false,
     };
 
     /// Experiments.
@@ -55,6 +64,7 @@ impl Target {
         has_metrics: false,
         has_params: false,
         has_datasets: false,
+        lists_values: false,
     };
 
     /// Registered models.
@@ -64,6 +74,7 @@ impl Target {
         has_metrics: false,
         has_params: false,
         has_datasets: false,
+        lists_values: false,
     };
 
     /// Versions of registered models.
@@ -73,13 +84,14 @@ impl Target {
             listed(&["name"]),
             listed(&["run_id"]),
             text(&["source_path"]),
-            number(&["version_number"]),
+            number_or_quoted(&["version_number"]),
             number(&["creation_timestamp"]),
             number(&["last_updated_timestamp"]),
         ],
         has_metrics: false,
         has_params: false,
         has_datasets: false,
+        lists_values: false,
     };
 
     /// Logged models.
@@ -97,6 +109,23 @@ impl Target {
         has_metrics: true,
         has_params: true,
         has_datasets: false,
+        lists_values: true,
+    };
+
+    /// Evaluation datasets.
+    pub const DATASETS: Target = Target {
+        what: "datasets",
+        attributes: &[
+            listed(&["name"]),
+            number(&["created_time"]),
+            number(&["last_update_time"]),
+            text(&["created_by"]),
+            text(&["last_updated_by"]),
+        ],
+        has_metrics: false,
+        has_params: false,
+        has_datasets: false,
+        lists_values: false,
     };
 
     pub(super) fn attribute(&self, name: &str) -> Option<&'static Attribute> {

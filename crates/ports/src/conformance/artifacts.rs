@@ -11,6 +11,7 @@ use futures::stream::StreamExt;
 pub async fn suite(store: &dyn ArtifactStore) {
     what_is_put_comes_back(store).await;
     a_put_replaces(store).await;
+    a_part_is_read(store).await;
     folders_list_their_children(store).await;
     deleting_takes_an_artifact_or_a_folder(store).await;
     a_broken_stream_leaves_what_was_there(store).await;
@@ -41,6 +42,19 @@ async fn a_put_replaces(store: &dyn ArtifactStore) {
     }
     assert_eq!(store.get_bytes("replace/a").await.unwrap().unwrap(), "short");
     assert_eq!(store.list("replace").await.unwrap().len(), 1);
+}
+
+async fn a_part_is_read(store: &dyn ArtifactStore) {
+    store.put_bytes("part/a", "0123456789".into()).await.unwrap();
+    for (range, part) in [(0..10, "0123456789"), (3..5, "34"), (9..10, "9"), (8..99, "89"), (0..0, ""), (10..12, "")] {
+        let mut stream = store.get_range("part/a", range.clone()).await.unwrap().unwrap();
+        let mut read = Vec::new();
+        while let Some(piece) = stream.next().await {
+            read.extend_from_slice(&piece.unwrap());
+        }
+        assert_eq!(read, part.as_bytes(), "{range:?}");
+    }
+    assert!(store.get_range("part/none", 0..1).await.unwrap().is_none());
 }
 
 async fn folders_list_their_children(store: &dyn ArtifactStore) {

@@ -39,6 +39,15 @@ impl ArtifactStore for MemoryArtifacts {
         Ok(found.map(|bytes| (bytes.len() as u64, futures::stream::once(async move { Ok(bytes) }).boxed())))
     }
 
+    async fn get_range(&self, path: &str, range: std::ops::Range<u64>) -> Result<Option<ByteStream>, Fault> {
+        let found = self.by_path.lock().get(path).cloned();
+        let part = move |bytes: Bytes| {
+            let (from, to) = (range.start.min(bytes.len() as u64) as usize, range.end.min(bytes.len() as u64) as usize);
+            bytes.slice(from..to.max(from))
+        };
+        Ok(found.map(|bytes| futures::stream::once(async move { Ok(part(bytes)) }).boxed()))
+    }
+
     async fn list(&self, folder: &str) -> Result<Vec<ArtifactInfo>, Fault> {
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let mut children: BTreeMap<String, ArtifactInfo> = BTreeMap::new();
