@@ -34,6 +34,9 @@ bench: $(VENV)/.bench
 	cargo build --release -p asof --example asof_bench
 	"$(VENV)/bin/python" bench/asof_peers.py --bench "$(TARGET)/release/examples/asof_bench"
 	cargo run --release -p back-sqlite --example log_batch_bench
+	cargo run --release -p back-sqlite --example search_bench
+	cargo build --release -p trimtab
+	"$(VENV)/bin/python" bench/tracking_peers.py --trimtab "$(TARGET)/release/trimtab"
 
 lint: lint-format lint-clippy lint-tidy lint-deny
 

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 use back_sqlite::Sqlite;
-use domain::entity::{LifecycleStage, Metric, Run, RunStatus};
+use domain::entity::{Experiment, LifecycleStage, Metric, Run, RunStatus};
 use domain::{Actor, Batch, ExperimentId, RunId, RunWrite, Timestamp};
 use ports::{MetadataStore, RunLog, RunStore};
 use std::path::Path;
@@ -38,6 +38,18 @@ fn run() -> Run {
         metrics: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+    }
+}
+
+fn experiment(run: &Run) -> Experiment {
+    Experiment {
+        id: run.experiment.clone(),
+        name: "Default".into(),
+        artifact_location: "mlflow-artifacts:/0".into(),
+        lifecycle_stage: LifecycleStage::Active,
+        created: run.start,
+        updated: run.start,
+        tags: Vec::new(),
     }
 }
 
@@ -99,7 +111,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let store = Sqlite::open(&home.path().join("meta.db"))?;
         let run = run();
         let mut batch = Batch::new(Actor::User("bench".into()), run.start);
-        batch.run_writes.push(RunWrite::CreateRun(run.clone()));
+        batch.run_writes = vec![RunWrite::Experiment(experiment(&run)), RunWrite::CreateRun(run.clone())];
         store.commit(batch).await?;
         let (our_cpu, our_wall) = ours(&store, &run.id, size, calls).await?;
         let (floor_cpu, floor_wall) = floor(&home.path().join("floor.db"), size, calls)?;
