@@ -237,3 +237,37 @@ async fn a_long_history_reads_the_same_however_it_is_kept() {
         settled(&store, table);
     }
 }
+
+/// A database of the first version, as its program left it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_database_gains_what_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("schema.sql")).unwrap();
+    old.execute_batch(
+        r#"INSERT INTO experiment VALUES ('0', 'Default', 1, '{"id":"0","name":"Default","artifact_location":"","lifecycle_stage":"active",
+               "created":"2026-01-01T00:00:00Z","updated":"2026-01-01T00:00:00Z","tags":[]}');
+           INSERT INTO word VALUES (1, 'm'), (2, 'optimizer');
+           INSERT INTO run VALUES (1, 'r', '0', 1, 'a forest', 'ada', 'FINISHED', 5, 9, 'active', ''),
+                                  (2, 'gone', '0', 1, 'b', 'ada', 'FINISHED', 5, 9, 'deleted', '');
+           INSERT INTO param VALUES (1, 2, 'adam');
+           WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 4999)
+               INSERT INTO point SELECT 1, 1, n, n, n, NULL FROM n;
+           INSERT INTO latest VALUES (1, 1, 4999, 4999, 4999, NULL);
+           PRAGMA user_version = 1; PRAGMA application_id = 0x7472696d"#,
+    )
+    .unwrap();
+    drop(old);
+    let store = Sqlite::open(&path).unwrap();
+    settled(&store, "unsealed");
+    let run = RunId::new("r");
+    assert_eq!(store.curve(&run, "m", 100).unwrap().points, 5000);
+    assert_eq!(store.deleted_runs(Timestamp::from_ms(10), None, 9).unwrap(), [RunId::new("gone")]);
+    let zero = [ExperimentId::new("0")];
+    assert_eq!(store.find_text("forest adam", &zero, 9).unwrap()[0].run, run);
+    assert_eq!(store.keys(&zero).unwrap().params, ["optimizer"]);
+    assert_eq!(store.count(&RunSearch { experiments: zero.to_vec(), ..RunSearch::default() }).unwrap(), 1);
+    drop(store);
+    drop(Sqlite::open(&path).unwrap());
+}

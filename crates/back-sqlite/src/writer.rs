@@ -15,6 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Requests that share one commit at most: bounds how long the first of them waits.
 const GROUP: usize = 512;
 
+/// Groups after which a little upkeep is done although requests wait.
+const BUSY: usize = 16;
+
 /// Interned words that are remembered; beyond it the memory starts afresh.
 const WORDS: usize = 50_000;
 
@@ -75,6 +78,7 @@ impl Writer {
 
     /// Serves requests until every sender is gone.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut groups: usize = 0;
         while let Some(first) = self.next(&mut queue) {
             let mut group = vec![first];
             while group.len() < GROUP
@@ -83,6 +87,11 @@ impl Writer {
                 group.push(next);
             }
             self.serve(group);
+            // Upkeep comes to its turn also where requests never cease.
+            groups += 1;
+            if groups.is_multiple_of(BUSY) {
+                self.tidy();
+            }
         }
     }
 
