@@ -293,3 +293,24 @@ impl From<domain::entity::EvaluationDataset> for dto::EvaluationDataset {
         }
     }
 }
+
+impl From<domain::entity::Webhook> for dto::Webhook {
+    fn from(webhook: domain::entity::Webhook) -> Self {
+        let event = |event: domain::entity::WebhookEvent| dto::WebhookEvent {
+            entity: Some(event.entity.to_ascii_uppercase()),
+            action: Some(event.action.to_ascii_uppercase()),
+        };
+        dto::Webhook {
+            webhook_id: Some(webhook.id),
+            name: Some(webhook.name),
+            description: webhook.description,
+            url: Some(webhook.url),
+            // What it is signed with is never told.
+            secret: None,
+            status: Some(if webhook.is_active { "ACTIVE" } else { "DISABLED" }.into()),
+            creation_timestamp: ms(webhook.created),
+            last_updated_timestamp: ms(webhook.updated),
+            events: webhook.events.into_iter().map(event).collect(),
+        }
+    }
+}

@@ -73,6 +73,14 @@ messages! {
         created_time: Int, last_update_time: Int, created_by: String, last_updated_by: String;
         experiment_ids: String
     }
+    WebhookEvent { entity: String, action: String }
+    Webhook {
+        webhook_id: String, name: String, description: String, url: String, secret: String, status: String,
+        creation_timestamp: Int, last_updated_timestamp: Int;
+        events: WebhookEvent
+    }
+    TestWebhook { event: WebhookEvent }
+    WebhookTestResult { success: bool, response_status: Int, response_body: String, error_message: String }
     CreateDataset { name: String, tags: String; experiment_ids: String }
     SearchEvaluationDatasets { filter_string: String, max_results: Int, page_token: String; experiment_ids: String, order_by: String }
     DatasetTags { tags: String }
@@ -172,6 +180,8 @@ answers! {
     ArtifactUri { artifact_uri: String }
     OneDataset { dataset: EvaluationDataset }
     Deleted { deleted_count: u64 }
+    OneWebhook { webhook: Webhook }
+    WebhookTested { result: WebhookTestResult }
 }
 
 /// An answer with a page of things; an empty list and a last page's token are absent.
@@ -196,6 +206,7 @@ pages! {
     LoggedModels { models: LoggedModel }
     Models { registered_models: RegisteredModel }
     Versions { model_versions: ModelVersion }
+    Webhooks { webhooks: Webhook }
     EvaluationDatasets { datasets: EvaluationDataset }
 }
 

@@ -20,11 +20,11 @@ mod names;
 mod path;
 mod routes;
 
-use axum::Router;
+use axum::{Extension, Router};
 use caller::Caller;
 use domain::{Actor, Fault, Timestamp};
 use error::ApiError;
-use ports::{ArtifactStore, Clock, MetadataStore, RunStore, World};
+use ports::{ArtifactStore, Clock, MetadataStore, Poster, RunStore, World};
 use std::sync::Arc;
 use tracking::Decision;
 
@@ -40,6 +40,11 @@ pub struct MlflowApi {
 /// Every MLflow route. Serve it with connection info, so that actors without a user name are known by their address.
 pub fn router(state: MlflowApi) -> Router {
     routes::all().with_state(state)
+}
+
+/// The routes of [`router`], with what sends a webhook's test call. Deliveries are sent by `tracking`'s worker.
+pub fn with_webhooks(router: Router, poster: Arc<dyn Poster>) -> Router {
+    router.layer(Extension(poster))
 }
 
 /// Makes the default experiment if it is not there; to be called once before serving.

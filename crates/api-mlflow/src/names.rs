@@ -23,3 +23,8 @@ pub(crate) fn spare_name() -> String {
     let number = u16::from_be_bytes([bytes[2], bytes[3]]) % 1000;
     format!("{}-{}-{number}", pick(&ADJECTIVES, bytes[0]), pick(&NOUNS, bytes[1]))
 }
+
+/// An id with dashes, as webhooks and their deliveries have it.
+pub(crate) fn uuid() -> String {
+    Uuid::new_v4().to_string()
+}

@@ -3,6 +3,10 @@
 //! A target is `env:NAME`, `file:PATH` or an address. It is looked up at every attempt, so that a changed secret is used at
 //! once, and its value is in no message: an address often is the secret.
 
+mod public;
+
+pub use public::PublicPoster;
+
 use async_trait::async_trait;
 use domain::entity::Notification;
 use ports::{Delivery, Notifier};

@@ -56,6 +56,8 @@ collections! {
     ModelVersion "model_version" |e| format!("{}/{}", e.model, e.version);
     LoggedModel "logged_model" |e| e.id.clone();
     EvaluationDataset "evaluation_dataset" |e| e.id.clone();
+    Webhook "webhook" |e| e.id.clone();
+    WebhookDelivery "webhook_delivery" |e| e.id.clone();
     DatasetRecord "dataset_record" |e| format!("{}/{}", e.dataset, e.inputs_digest);
     PipelineVersion "pipeline_version" |e| format!("{}/{}", e.pipeline, e.number);
     PipelineRun "pipeline_run" |e| e.id.to_string();

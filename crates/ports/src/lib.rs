@@ -17,6 +17,7 @@ mod notifier;
 mod offline;
 mod online;
 mod place;
+mod poster;
 pub mod refusals;
 mod rowlog;
 mod runs;
@@ -34,6 +35,7 @@ pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError, 
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 pub use online::{OnlineRow, OnlineStore, PutReport};
+pub use poster::{Post, Posted, Poster, is_public};
 pub use place::{Place, Sorted};
 pub use rowlog::{AppendError, OpenPart, ROW_COLUMNS, RowLog, rows_to_batch, scalar_at, scalars_to_array};
 pub use runs::{

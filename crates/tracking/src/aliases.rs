@@ -1,10 +1,12 @@
 //! Aliases, and what a hand-made champion means for serving.
 
+use crate::webhooks::{self, Told};
 use crate::{CHAMPION, Decision, check, registry};
 use domain::entity::{AppliedProject, Deployment, Promotion};
 use domain::spec::ModelSpec;
 use domain::{Actor, Batch, Event, Fault, Kind, ModelName, Refusal, Timestamp, VersionNumber};
 use ports::{CommitError, World};
+use serde_json::json;
 
 /// Points an alias to a version.
 ///
@@ -25,6 +27,8 @@ pub fn set(world: &World, name: &ModelName, alias: &str, version: VersionNumber,
     model.updated = now;
     batch.write(&model);
     batch.say(Event::AliasSet { model: name.clone(), alias: alias.to_owned(), version: Some(version), previous });
+    let data = json!({"name": name, "alias": alias, "version": version.to_string()});
+    webhooks::tell(world, &mut batch, &model, Told::Alias, "created", &data)?;
     if alias == CHAMPION && declared(world, name)?.is_none() {
         deploy(world, &mut batch, name, version, actor)?;
     }
@@ -45,6 +49,7 @@ pub fn delete(world: &World, name: &ModelName, alias: &str, actor: &Actor, now: 
     model.updated = now;
     batch.write(&model);
     batch.say(Event::AliasSet { model: name.clone(), alias: alias.to_owned(), version: None, previous: Some(previous) });
+    webhooks::tell(world, &mut batch, &model, Told::Alias, "deleted", &json!({"name": name, "alias": alias}))?;
     if alias == CHAMPION {
         undeploy(world, &mut batch, name)?;
     }

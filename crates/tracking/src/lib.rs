@@ -7,7 +7,7 @@
 //! done. What is logged at a high rate (metrics, params, tags) goes to the run store by itself, writes no event, and is only
 //! checked here ([`checked_log`]).
 //!
-//! - [`experiments`], [`runs`], [`logged_models`], [`registry`], [`aliases`], [`datasets`]: the commands, by noun.
+//! - [`experiments`], [`runs`], [`logged_models`], [`registry`], [`aliases`], [`datasets`], [`webhooks`]: the commands, by noun.
 //! - [`gc`]: frees what is deleted.
 //! - [`import`]: what another server knew.
 //! - [`check`]: names, keys and limits, which are MLflow's.
@@ -27,6 +27,7 @@ pub mod logged_models;
 pub mod place;
 pub mod registry;
 pub mod runs;
+pub mod webhooks;
 
 pub use check::checked_log;
 

@@ -46,7 +46,7 @@ pub fn create(world: &World, new: NewLoggedModel, actor: &Actor, now: Timestamp)
 /// Says whether the files are all there.
 pub fn finalize(world: &World, id: &str, status: LoggedModelStatus, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
     change(world, id, actor, now, |model| {
-        model.status = status;
+        (model.status, model.updated) = (status, now);
         Ok(())
     })
 }
@@ -86,12 +86,9 @@ pub fn log_params(world: &World, id: &str, params: Vec<Param>, actor: &Actor, no
     })
 }
 
-/// Keeps the latest value of each metric that a run logged about the model, by run, dataset and key. The model itself stays
-/// as old as it is.
+/// Keeps the latest value of each metric that a run logged about the model, by run, dataset and key.
 pub fn keep_metrics(world: &World, id: &str, run: &RunId, metrics: Vec<Metric>, actor: &Actor, now: Timestamp) -> Decision<LoggedModel> {
-    let before = find(world, id)?;
-    let updated = before.updated;
-    let (_, mut model) = change(world, id, actor, now, |model| {
+    change(world, id, actor, now, |model| {
         let is_own = model.source_run.as_ref() == Some(run);
         let kept = if is_own { &mut model.metrics } else { model.by_others.entry(run.clone()).or_default() };
         for metric in metrics {
@@ -105,10 +102,7 @@ pub fn keep_metrics(world: &World, id: &str, run: &RunId, metrics: Vec<Metric>, 
             }
         }
         Ok(())
-    })?;
-    model.updated = updated;
-    let batch = Batch::new(actor.clone(), now);
-    Ok(if model == before { (batch, model) } else { (batch.put(&model), model) })
+    })
 }
 
 /// Puts a logged model into the bin; its files stay, and so do the versions that came of it. One that is there stays there.
@@ -132,6 +126,7 @@ pub fn none(id: &str) -> Refusal {
     Refusal::not_found("logged_model/not_found", format!("no logged model `{id}`"))
 }
 
+/// What is said about a model makes it no newer; only its status does.
 fn change(
     world: &World,
     id: &str,
@@ -145,7 +140,6 @@ fn change(
     if model == before {
         return Ok((Batch::new(actor.clone(), now), model));
     }
-    model.updated = now;
     Ok((Batch::new(actor.clone(), now).put(&model), model))
 }
 

@@ -1,11 +1,16 @@
 //! Commands on registered models and their versions.
 
+use crate::webhooks::{self, Told};
 use crate::{CHAMPION, Decision, PIPELINE_RUN_TAG, TRAINED_UNTIL_TAG, aliases, check, place};
 use domain::entity::{Deployment, ModelVersion, PROMPT_TAG, PipelineStep, RegisteredModel, Run, Tag, TrainingSet, VersionStatus};
 use domain::{Actor, Batch, Event, Fault, Kind, ModelName, PipelineRunId, Refusal, RunId, Timestamp, TrainingSetId, VersionNumber};
 use ports::refusals::no_run;
 use ports::{CommitError, World};
+use serde_json::json;
 use std::collections::BTreeMap;
+
+/// What kind of prompt it is: nothing to tell outside.
+const PROMPT_TYPE_TAG: &str = "_mlflow_prompt_type";
 
 /// What a client gives for a new version.
 #[derive(Clone, Debug)]
@@ -41,7 +46,16 @@ pub fn create_model(
         updated: now,
         next_version: 1,
     };
-    Ok((Batch::new(actor.clone(), now).put(&model), model))
+    let mut batch = Batch::new(actor.clone(), now).put(&model);
+    let data = json!({"name": model.name, "tags": map(&model.tags), "description": model.description});
+    webhooks::tell(world, &mut batch, &model, Told::Model, "created", &data)?;
+    Ok((batch, model))
+}
+
+/// Tags as webhooks tell them; what only says that a prompt is one is left out.
+fn map(tags: &[Tag]) -> BTreeMap<&str, &str> {
+    let told = tags.iter().filter(|tag| tag.key != PROMPT_TAG && tag.key != PROMPT_TYPE_TAG);
+    told.map(|tag| (tag.key.as_str(), tag.value.as_str())).collect()
 }
 
 /// Gives a model and its versions another name. One that the loop serves keeps its name: windows, incidents and the project
@@ -75,16 +89,21 @@ pub fn describe_model(world: &World, name: &ModelName, description: &str, actor:
 /// Sets a tag of a model.
 pub fn set_model_tag(world: &World, name: &ModelName, tag: Tag, actor: &Actor, now: Timestamp) -> Decision<()> {
     let mut model = find_model(world, name)?;
+    let data = json!({"name": name, "key": tag.key, "value": tag.value});
     set_tag(&mut model.tags, tag)?;
     model.updated = now;
-    Ok((Batch::new(actor.clone(), now).put(&model), ()))
+    let mut batch = Batch::new(actor.clone(), now).put(&model);
+    webhooks::tell(world, &mut batch, &model, Told::ModelTag, "set", &data)?;
+    Ok((batch, ()))
 }
 
 /// Deletes a tag of a model; one that is not there is no error.
 pub fn delete_model_tag(world: &World, name: &ModelName, key: &str, actor: &Actor, now: Timestamp) -> Decision<()> {
     let mut model = find_model(world, name)?;
+    let mut batch = Batch::new(actor.clone(), now);
+    webhooks::tell(world, &mut batch, &model, Told::ModelTag, "deleted", &json!({"name": name, "key": key}))?;
     model.tags.retain(|tag| tag.key != key);
-    Ok((Batch::new(actor.clone(), now).put(&model), ()))
+    Ok((batch.put(&model), ()))
 }
 
 /// Deletes a model and its versions; the files stay.
@@ -145,7 +164,13 @@ pub fn create_version(world: &World, new: NewVersion, actor: &Actor, now: Timest
         run: version.run.clone(),
         pipeline_run: version.pipeline_run.clone(),
     };
-    Ok((Batch::new(actor.clone(), now).put(&model).put(&version).event(event), version))
+    let mut batch = Batch::new(actor.clone(), now).put(&model).put(&version).event(event);
+    let data = json!({
+        "name": version.model, "version": version.version.to_string(), "source": version.source, "run_id": version.run,
+        "tags": map(&version.tags), "description": Some(&version.description).filter(|text| !text.is_empty()),
+    });
+    webhooks::tell(world, &mut batch, &model, Told::Version, "created", &data)?;
+    Ok((batch, version))
 }
 
 /// Where a version came from, as far as its run tells.
@@ -201,9 +226,12 @@ pub fn describe_version(
 /// Sets a tag of a version.
 pub fn set_version_tag(world: &World, name: &ModelName, number: VersionNumber, tag: Tag, actor: &Actor, now: Timestamp) -> Decision<()> {
     let mut version = find_version(world, name, number)?;
+    let data = json!({"name": name, "version": number.to_string(), "key": tag.key, "value": tag.value});
     set_tag(&mut version.tags, tag)?;
     version.updated = now;
-    Ok((Batch::new(actor.clone(), now).put(&version), ()))
+    let mut batch = Batch::new(actor.clone(), now).put(&version);
+    webhooks::tell(world, &mut batch, &find_model(world, name)?, Told::VersionTag, "set", &data)?;
+    Ok((batch, ()))
 }
 
 /// Deletes a tag of a version; one that is not there is no error.
@@ -217,7 +245,10 @@ pub fn delete_version_tag(
 ) -> Decision<()> {
     let mut version = find_version(world, name, number)?;
     version.tags.retain(|tag| tag.key != key);
-    Ok((Batch::new(actor.clone(), now).put(&version), ()))
+    let mut batch = Batch::new(actor.clone(), now).put(&version);
+    let data = json!({"name": name, "version": number.to_string(), "key": key});
+    webhooks::tell(world, &mut batch, &find_model(world, name)?, Told::VersionTag, "deleted", &data)?;
+    Ok((batch, ()))
 }
 
 /// The stage of a word, in any case.

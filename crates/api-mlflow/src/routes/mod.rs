@@ -13,6 +13,7 @@ mod models;
 mod page;
 mod runs;
 mod versions;
+mod webhooks;
 
 use crate::MlflowApi;
 use crate::error::ApiError;
@@ -24,7 +25,7 @@ pub(crate) fn all() -> Router<MlflowApi> {
     let mlflow = || {
         let api =
             experiments::routes().merge(runs::routes()).merge(metrics::routes()).merge(logging::routes()).merge(logged_models::routes());
-        let api = api.merge(models::routes()).merge(versions::routes()).merge(aliases::routes()).merge(files::routes());
+        let api = api.merge(models::routes()).merge(versions::routes()).merge(aliases::routes()).merge(files::routes()).merge(webhooks::routes());
         api.method_not_allowed_fallback(no_route).fallback(no_route)
     };
     let newer = || datasets::routes().merge(meta::newer_routes()).method_not_allowed_fallback(no_route).fallback(no_route);

@@ -8,6 +8,7 @@ mod notify;
 mod pipelines;
 mod registry;
 mod runs;
+mod webhooks;
 
 pub use datasets::{DatasetRecord, EvaluationDataset};
 pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Promotion, Shadow};
@@ -19,4 +20,5 @@ pub use pipelines::{
     Trial, Trigger, TriggerKind,
 };
 pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionStatus};
+pub use webhooks::{Webhook, WebhookDelivery, WebhookEvent};
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};
