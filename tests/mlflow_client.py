@@ -378,6 +378,180 @@ def logged_models():
 
 
 @check
+def nested_runs_and_a_frame():
+    experiment = mlflow.set_experiment(f"sweep {TAG}")
+    with mlflow.start_run(run_name="parent") as parent:
+        for depth in range(3):
+            with mlflow.start_run(run_name=f"child {depth}", nested=True):
+                mlflow.log_param("depth", depth)
+                mlflow.log_metric("mae", 3.0 - depth)
+    frame = mlflow.search_runs(
+        [experiment.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'", order_by=["metrics.mae ASC"]
+    )
+    assert list(frame["tags.mlflow.runName"]) == ["child 2", "child 1", "child 0"]
+    assert list(frame["params.depth"]) == ["2", "1", "0"] and frame["metrics.mae"].dtype == float
+    assert pd.api.types.is_datetime64_any_dtype(frame["start_time"]) and (frame["status"] == "FINISHED").all()
+    everything = mlflow.search_runs(experiment_names=[f"sweep {TAG}"], max_results=2, output_format="list")
+    assert len(everything) == 2
+    assert len(mlflow.search_runs([experiment.experiment_id], max_results=100000)) == 4
+    by_pages, token = [], None
+    while True:
+        page = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"], max_results=3, page_token=token)
+        by_pages += [run.info.run_name for run in page]
+        token = page.token
+        if not token:
+            break
+    assert by_pages == ["parent", "child 0", "child 1", "child 2"]
+
+
+@check
+def async_logging():
+    mlflow.set_experiment(f"async {TAG}")
+    with mlflow.start_run() as run:
+        waiting = [mlflow.log_metric("loss", 1.0 / (n + 1), step=n, synchronous=False) for n in range(300)]
+        waiting.append(mlflow.log_params({f"p{n}": n for n in range(50)}, synchronous=False))
+        waiting.append(mlflow.set_tag("async", "yes", synchronous=False))
+        for one in waiting:
+            one.wait()
+    read = client.get_run(run.info.run_id)
+    assert len(client.get_metric_history(run.info.run_id, "loss")) == 300 and read.data.metrics["loss"] == 1.0 / 300
+    assert len([key for key in read.data.params if key.startswith("p")]) == 50 and read.data.tags["async"] == "yes"
+
+
+@check
+def lightgbm_autolog():
+    import lightgbm
+    import mlflow.lightgbm
+
+    mlflow.set_experiment(f"lightgbm {TAG}")
+    x, y = rows(200)
+    mlflow.lightgbm.autolog(silent=True)
+    with mlflow.start_run() as run:
+        train, test = lightgbm.Dataset(x[:150], y[:150]), lightgbm.Dataset(x[150:], y[150:])
+        booster = lightgbm.train({"objective": "regression", "verbose": -1, "num_leaves": 7}, train, 10, valid_sets=[test], valid_names=["test"])
+    mlflow.lightgbm.autolog(disable=True)
+    read = client.get_run(run.info.run_id)
+    assert read.data.params["num_leaves"] == "7" and "test-l2" in read.data.metrics
+    assert len(client.get_metric_history(run.info.run_id, "test-l2")) == 10
+    assert any(f.path.startswith("feature_importance") for f in client.list_artifacts(run.info.run_id))
+    model = mlflow.lightgbm.load_model(f"models:/{read.outputs.model_outputs[0].model_id}")
+    assert np.allclose(model.predict(x), booster.predict(x))
+
+
+@check
+def pyfunc_models():
+    class Twice(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return model_input["temp"] * 2
+
+    name = f"twice-{TAG}"
+    mlflow.set_experiment(f"pyfunc {TAG}")
+    x, _ = rows(5)
+    with mlflow.start_run() as run:
+        info = mlflow.pyfunc.log_model(
+            name="model", python_model=Twice(), input_example=x, pip_requirements=["pandas"], registered_model_name=name, metadata={"team": "red"}
+        )
+    assert np.allclose(mlflow.pyfunc.load_model(f"models:/{name}/1").predict(x), x["temp"] * 2)
+    assert np.allclose(mlflow.pyfunc.load_model(info.model_uri).predict(x), x["temp"] * 2)
+    read = mlflow.models.get_model_info(f"models:/{name}/1")
+    assert read.signature.inputs.input_names() == ["temp", "hr"] and read.metadata == {"team": "red"}
+    folder = mlflow.artifacts.download_artifacts(f"models:/{name}/latest")
+    assert (Path(folder) / "MLmodel").exists() and (Path(folder) / "python_model.pkl").exists()
+    # Evaluations of another run land on the model too.
+    with mlflow.start_run(run_name="evaluation") as evaluation:
+        mlflow.log_metric("mae", 0.5, model_id=info.model_id, dataset=mlflow.data.from_pandas(x, name="holdout"))
+    logged = mlflow.get_logged_model(info.model_id)
+    assert [(m.key, m.value, m.run_id, m.dataset_name) for m in logged.metrics] == [("mae", 0.5, evaluation.info.run_id, "holdout")]
+    assert logged.source_run_id == run.info.run_id
+    found = mlflow.search_logged_models(
+        [run.info.experiment_id], "metrics.mae < 1 AND name = 'model'", datasets=[{"dataset_name": "holdout"}], output_format="list",
+        order_by=[{"field_name": "metrics.mae", "ascending": True, "dataset_name": "holdout"}],
+    )
+    # MLflow finds no dataset by its name alone.
+    assert GENUINE or [m.model_id for m in found] == [info.model_id]
+    frame = mlflow.search_logged_models([run.info.experiment_id])
+    assert list(frame["model_id"]) == [info.model_id] and str(frame["status"][0]).endswith("READY")
+
+
+@check
+def prompts_apart_from_models():
+    name = f"greet-{TAG}"
+    text = "Hello {{name}}! " + "long " * 3000
+    first = mlflow.genai.register_prompt(name=name, template=text, commit_message="first", tags={"lang": "en"})
+    second = mlflow.genai.register_prompt(name=name, template="Hi {{name}}", commit_message="second")
+    assert (int(first.version), int(second.version)) == (1, 2)
+    mlflow.genai.set_prompt_alias(name, alias="prod", version=1)
+    assert mlflow.genai.load_prompt(f"prompts:/{name}@prod").template == text, "a long prompt stays whole"
+    assert mlflow.genai.load_prompt(f"prompts:/{name}/2").format(name="Ada") == "Hi Ada"
+    assert name not in [m.name for m in client.search_registered_models(max_results=1000)]
+    assert [p.name for p in mlflow.genai.search_prompts(f"name = '{name}'")] == [name]
+    assert client.search_model_versions(f"name = '{name}'") == []
+    mlflow.genai.delete_prompt_alias(name, alias="prod")
+    assert mlflow.genai.load_prompt(f"prompts:/{name}@prod", allow_missing=True) is None
+
+
+@check
+def evaluation_datasets():
+    from mlflow.genai import datasets as evaluation
+
+    experiment = client.create_experiment(f"evaluation {TAG}")
+    made = evaluation.create_dataset(name=f"qa {TAG}", experiment_id=[experiment], tags={"team": "red"})
+    made.merge_records([{"inputs": {"q": f"question {n}"}, "expectations": {"a": n}} for n in range(5)])
+    made.merge_records([{"inputs": {"q": "question 1"}, "expectations": {"b": True}}])
+    read = evaluation.get_dataset(dataset_id=made.dataset_id)
+    frame = read.to_df()
+    assert len(frame) == 5 and read.experiment_ids == [experiment]
+    merged = [e for q, e in zip(frame["inputs"], frame["expectations"]) if q == {"q": "question 1"}]
+    assert merged == [{"a": 1, "b": True}]
+    assert [d.dataset_id for d in evaluation.search_datasets(filter_string=f"name = 'qa {TAG}'")] == [made.dataset_id]
+    evaluation.set_dataset_tags(dataset_id=made.dataset_id, tags={"team": "blue"})
+    assert evaluation.get_dataset(dataset_id=made.dataset_id).tags["team"] == "blue"
+    evaluation.delete_dataset(dataset_id=made.dataset_id)
+    refused("RESOURCE_DOES_NOT_EXIST", client.get_dataset, made.dataset_id)
+
+
+@check
+def what_is_deleted_comes_back():
+    experiment = client.create_experiment(f"bin {TAG}")
+    run = client.create_run(experiment, run_name="gone").info.run_id
+    client.log_metric(run, "m", 1.5)
+    client.log_text(run, "kept", "notes/a.txt")
+    client.log_text(run, "kept too", "notes/deep/b.txt")
+    client.delete_run(run)
+    refused("INVALID_PARAMETER_VALUE", client.log_metric, run, "m", 2)
+    assert len(client.search_runs([experiment])) == 0 and len(client.search_runs([experiment], run_view_type=ViewType.ALL)) == 1
+    client.restore_run(run)
+    assert client.get_run(run).data.metrics == {"m": 1.5}
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path="notes"))
+    assert (folder / "a.txt").read_text() == "kept" and (folder / "deep" / "b.txt").read_text() == "kept too"
+    assert len(mlflow.artifacts.list_artifacts(run_id=run, artifact_path="notes")) == 2
+    # Several writers of a first tag at once: each is heard, none is refused.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: MlflowClient(URI).set_tag(run, "first", str(n)), range(1 if GENUINE else 16)))
+    assert "first" in client.get_run(run).data.tags
+
+
+@check
+def traces_are_for_a_newer_server():
+    """The client meets no trace API, and its script goes on."""
+    if GENUINE:
+        return
+    mlflow.set_experiment(f"traces {TAG}")
+
+    @mlflow.trace
+    def answer(question):
+        return question.upper()
+
+    assert answer("hallo") == "HALLO"
+    for path in ("3.0/mlflow/traces/x", "2.0/mlflow/traces/x/info", "3.0/mlflow/scorers/list", "2.0/mlflow/users/current"):
+        told = requests.get(f"{URI}/api/{path}", timeout=30)
+        assert (told.status_code, told.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND"), path
+    assert requests.post(f"{URI}/v1/traces", data=b"x", timeout=30).status_code == 404
+
+
+@check
 def raw_requests():
     """What only a broken or hostile client sends."""
     api = f"{URI}/api/2.0/mlflow"

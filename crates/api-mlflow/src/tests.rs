@@ -13,6 +13,8 @@ use ports::{ArtifactExt, CommitError, Curve, DatasetSummary, HistoryPage, Keys, 
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+mod fuzz;
+
 struct House {
     store: Arc<MemoryStore>,
     artifacts: Arc<MemoryArtifacts>,
@@ -45,7 +47,8 @@ impl House {
     }
 
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
-        let request = Request::post(format!("/api/2.0/mlflow/{path}")).header("content-type", "application/json");
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/api/2.0/mlflow/{path}") };
+        let request = Request::post(path).header("content-type", "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 

@@ -2,6 +2,8 @@
 
 mod eval;
 mod parse;
+#[cfg(test)]
+mod properties;
 mod target;
 
 pub use eval::{Found, Searchable, ilike, like};

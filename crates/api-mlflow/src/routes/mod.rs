@@ -11,6 +11,8 @@ mod meta;
 mod metrics;
 mod models;
 mod page;
+#[cfg(test)]
+mod paging;
 mod runs;
 mod versions;
 mod webhooks;
@@ -25,7 +27,8 @@ pub(crate) fn all() -> Router<MlflowApi> {
     let mlflow = || {
         let api =
             experiments::routes().merge(runs::routes()).merge(metrics::routes()).merge(logging::routes()).merge(logged_models::routes());
-        let api = api.merge(models::routes()).merge(versions::routes()).merge(aliases::routes()).merge(files::routes()).merge(webhooks::routes());
+        let api =
+            api.merge(models::routes()).merge(versions::routes()).merge(aliases::routes()).merge(files::routes()).merge(webhooks::routes());
         api.method_not_allowed_fallback(no_route).fallback(no_route)
     };
     let newer = || datasets::routes().merge(meta::newer_routes()).method_not_allowed_fallback(no_route).fallback(no_route);

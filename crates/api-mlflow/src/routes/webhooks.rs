@@ -116,7 +116,9 @@ async fn test(
 ) -> Reply<dto::WebhookTested> {
     let webhook = webhooks::find(&api.world()?, &id)?;
     let asked = m.event.map(event).transpose()?;
-    let Some(event) = asked.or_else(|| webhook.events.first().cloned()) else { return Err(Refusal::invalid("webhook/events", "the webhook wants no event").into()) };
+    let Some(event) = asked.or_else(|| webhook.events.first().cloned()) else {
+        return Err(Refusal::invalid("webhook/events", "the webhook wants no event").into());
+    };
     let Some(Extension(poster)) = poster else { return Err(ApiError::NotImplemented("this server sends no webhooks")) };
     let posted = poster.post(&webhooks::example(&webhook, &event, &names::uuid(), api.clock.wall_now())).await;
     let result = match posted {

@@ -20,6 +20,13 @@ impl MemoryArtifacts {
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
+
+    /// As in a file system: a folder cannot be written to, and an artifact holds no others.
+    fn is_occupied(&self, path: &str) -> bool {
+        let (by_path, below) = (self.by_path.lock(), format!("{path}/"));
+        let is_folder = by_path.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below));
+        is_folder || path.match_indices('/').any(|(at, _)| by_path.contains_key(&path[..at]))
+    }
 }
 
 #[async_trait]
@@ -28,6 +35,9 @@ impl ArtifactStore for MemoryArtifacts {
         let mut all = Vec::new();
         while let Some(piece) = body.try_next().await.map_err(|e| Fault::because(format!("receiving artifact {path}"), e))? {
             all.extend_from_slice(&piece);
+        }
+        if self.is_occupied(path) {
+            return Err(Fault::Broken(format!("writing artifact {path}: a folder or an artifact is in its way")));
         }
         let stored = Stored { bytes: all.len() as u64, digest: Digest::of(&all) };
         self.by_path.lock().insert(path.to_owned(), all.into());

@@ -197,14 +197,7 @@ impl Told {
 }
 
 /// Adds a delivery to each active webhook that wants to hear of it.
-pub(crate) fn tell(
-    world: &World,
-    batch: &mut Batch,
-    model: &RegisteredModel,
-    what: Told,
-    action: &str,
-    data: &Value,
-) -> Result<(), Fault> {
+pub(crate) fn tell(world: &World, batch: &mut Batch, model: &RegisteredModel, what: Told, action: &str, data: &Value) -> Result<(), Fault> {
     let Some(entity) = what.entity(crate::registry::is_prompt(&model.tags)) else { return Ok(()) };
     let event = WebhookEvent { entity: entity.into(), action: action.into() };
     for webhook in world.list::<Webhook>()?.iter().filter(|webhook| webhook.is_active && webhook.events.contains(&event)) {
