@@ -132,6 +132,12 @@ class Side:
             by_key = name in ("tags", "params", "aliases", "events") or path[-2:] == ("data", "metrics")
             return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if by_key else items
         if isinstance(value, str):
+            # JSON inside text, whatever its spaces.
+            if value.startswith("[{"):
+                try:
+                    value = json.dumps(json.loads(value), sort_keys=True)
+                except ValueError:
+                    pass
             for name, known in sorted(self.known.items(), key=lambda pair: -len(str(pair[1]))):
                 if isinstance(known, str) and len(known) >= 8:
                     value = value.replace(known, f"<{name}>")
@@ -799,6 +805,7 @@ def versions(both):
         return both.post("model-versions/create", {"name": name, **body})
     create(source="{uri}/model", run_id="{r}", tags=[{"key": "n", "value": "1"}], description="first")
     create(source="models:/{m}", model_id="{m}", run_id="{r}")
+    both.get("logged-models/{m}")
     create(source="runs:/{r}/model", run_id="{r}")
     create(source="mlflow-artifacts:/../../etc", run_id="{r}")
     create(source="{uri}/../x", run_id="{r}")

@@ -2,8 +2,9 @@
 
 use crate::{Decision, check, experiments};
 use domain::entity::{LifecycleStage, LoggedModel, LoggedModelStatus, Metric, Param, Tag};
-use domain::{Actor, Batch, ExperimentId, Refusal, RunId, Timestamp};
+use domain::{Actor, Batch, ExperimentId, Fault, ModelName, Refusal, RunId, Timestamp, VersionNumber};
 use ports::{CommitError, World};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What a client gives for a new logged model.
@@ -67,6 +68,20 @@ pub fn delete_tag(world: &World, id: &str, key: &str, actor: &Actor, now: Timest
         let is_gone = model.tags.len() < before;
         is_gone.then_some(()).ok_or_else(|| Refusal::not_found("tag/not_found", format!("logged model `{id}` has no tag `{key}`")))
     })
+}
+
+/// Where a logged model says which versions came of it, as JSON.
+const VERSIONS_TAG: &str = "mlflow.modelVersions";
+
+/// A logged model that knows of one more version; `None` if there is no such model.
+pub(crate) fn registered_as(world: &World, id: &str, name: &ModelName, number: VersionNumber) -> Result<Option<LoggedModel>, Fault> {
+    let Some(mut model) = world.get::<LoggedModel>(id)? else { return Ok(None) };
+    let before = model.tags.iter().find(|tag| tag.key == VERSIONS_TAG);
+    let mut all: Vec<Value> = before.and_then(|tag| serde_json::from_str(&tag.value).ok()).unwrap_or_default();
+    all.push(json!({"name": name, "version": number.0}));
+    model.tags.retain(|tag| tag.key != VERSIONS_TAG);
+    model.tags.push(Tag::new(VERSIONS_TAG, Value::from(all).to_string()));
+    Ok(Some(model))
 }
 
 /// Adds params; one that is there keeps its value.
@@ -145,7 +160,7 @@ fn change(
 
 fn merged(mut tags: Vec<Tag>, new: Vec<Tag>) -> Result<Vec<Tag>, Refusal> {
     for tag in new {
-        let tag = check::tag(tag)?;
+        let tag = check::registry_tag(tag)?;
         tags.retain(|known| known.key != tag.key);
         tags.push(tag);
     }

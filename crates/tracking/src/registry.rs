@@ -1,7 +1,7 @@
 //! Commands on registered models and their versions.
 
 use crate::webhooks::{self, Told};
-use crate::{CHAMPION, Decision, PIPELINE_RUN_TAG, TRAINED_UNTIL_TAG, aliases, check, place};
+use crate::{CHAMPION, Decision, PIPELINE_RUN_TAG, TRAINED_UNTIL_TAG, aliases, check, logged_models, place};
 use domain::entity::{Deployment, ModelVersion, PROMPT_TAG, PipelineStep, RegisteredModel, Run, Tag, TrainingSet, VersionStatus};
 use domain::{Actor, Batch, Event, Fault, Kind, ModelName, PipelineRunId, Refusal, RunId, Timestamp, TrainingSetId, VersionNumber};
 use ports::refusals::no_run;
@@ -170,6 +170,11 @@ pub fn create_version(world: &World, new: NewVersion, actor: &Actor, now: Timest
         "tags": map(&version.tags), "description": Some(&version.description).filter(|text| !text.is_empty()),
     });
     webhooks::tell(world, &mut batch, &model, Told::Version, "created", &data)?;
+    if let Some(id) = version.model_id.as_deref().filter(|_| !is_prompt(&version.tags))
+        && let Some(logged) = logged_models::registered_as(world, id, &version.model, version.version)?
+    {
+        batch.write(&logged);
+    }
     Ok((batch, version))
 }
 

@@ -41,9 +41,10 @@ async fn log(api: &MlflowApi, caller: &Caller, run: RunId, what: RunLog) -> Repl
         }
     }
     // Whoever names a model that is not there shall have logged nothing.
-    let world = api.world()?;
-    about.keys().try_for_each(|model| logged_models::find(&world, model).map(drop))?;
-    drop(world);
+    if !about.is_empty() {
+        let world = api.world()?;
+        about.keys().try_for_each(|model| logged_models::find(&world, model).map(drop))?;
+    }
     api.runs.log(&run, what).await?;
     if let Some(name) = name {
         let change = RunChange { name: Some(name), ..RunChange::default() };
