@@ -7,9 +7,14 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/api/2.0/mlflow`, `/ajax-api/2.0/mlflow` | experiments, runs, metrics, logged models, registry |
+//! | `/api/2.0/mlflow`, `/ajax-api/2.0/mlflow` | experiments, runs, metrics, logged models, registry, webhooks |
 //! | `/api/2.0/mlflow-artifacts`, `/ajax-api/2.0/mlflow-artifacts` | artifacts, streamed both ways |
+//! | `/api/3.0/mlflow/datasets`, and its `/ajax-api` | evaluation datasets and their records |
+//! | `/get-artifact`, `/model-versions/get-artifact` | artifacts by their run or version, for pages |
 //! | `/api/3.0/mlflow/server-info`, `/version`, `/health` | what the server is |
+//!
+//! Artifacts come and go in one stream: uploads in parts and presigned addresses are for stores of a cloud, and are answered
+//! with 501, as the genuine server does on a local disk.
 
 mod caller;
 mod convert;

@@ -13,6 +13,7 @@ use ports::{ArtifactExt, CommitError, Curve, DatasetSummary, HistoryPage, Keys, 
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+mod answers;
 mod fuzz;
 
 struct House {
