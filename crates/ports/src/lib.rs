@@ -35,8 +35,8 @@ pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError, 
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 pub use online::{OnlineRow, OnlineStore, PutReport};
-pub use poster::{Post, Posted, Poster, is_public};
 pub use place::{Place, Sorted};
+pub use poster::{Post, Posted, Poster, is_public};
 pub use rowlog::{AppendError, OpenPart, ROW_COLUMNS, RowLog, rows_to_batch, scalar_at, scalars_to_array};
 pub use runs::{
     DATASETS_MAX, DatasetSummary, HistoryPage, KEYS_MAX, Keys, Page, RunLog, RunSearch, RunStore, SearchError, TextHit, ViewType,

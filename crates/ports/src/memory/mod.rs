@@ -24,6 +24,6 @@ pub use metadata::MemoryStore;
 pub use model::MemoryRuntime;
 pub use notifier::MemoryNotifier;
 pub use offline::MemoryOffline;
-pub use poster::MemoryPoster;
 pub use online::MemoryOnline;
+pub use poster::MemoryPoster;
 pub use rowlog::MemoryRowLog;

@@ -57,7 +57,7 @@ impl Server {
         let experiment = self.experiment(env("MLFLOW_EXPERIMENT_NAME")).await?;
         let run = self.run(env("TRIMTAB_PIPELINE_RUN"), env("MLFLOW_RUN_CONTEXT"), experiment).await?;
         let source = format!("runs:/{run}/model");
-        let folder = tracking::place::of_source(&World::new(self.store.snapshot()?), &source)?;
+        let folder = tracking::place::of_source(&World::new(self.store.snapshot()?), &source)?.artifact_path;
         self.artifacts.put_bytes(&format!("{folder}/line.json"), serde_json::to_vec(&line)?.into()).await?;
         self.register(&run, source).await?;
         let finished = RunChange { status: Some(RunStatus::Finished), ..RunChange::default() };
