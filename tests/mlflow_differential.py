@@ -12,6 +12,7 @@ GENUINE_URL is a genuine server that runs already.
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -589,6 +590,62 @@ def run_search(both):
     both.post("runs/search", {"experiment_ids": ["{x}"], "run_view_type": "SIDEWAYS"}, compare=names)
     both.post("runs/restore", {"run_id": "{r1}"})
     both.post("runs/search", {"experiment_ids": ["{x}"], "filter": "run_name = 'r1'"})
+
+
+@part
+def random_searches(both):
+    """Filters and orders by chance, the same ones every time, over things made by chance."""
+    dice = random.Random(8)
+    both.post("experiments/create", {"name": "by chance"}, keep={"x": "experiment_id"})
+    words = ["red", "Red", "blue", "b_ue", "100%", "", "größe", "a b"]
+    numbers = [-1.5, 0, 0.25, 1, 1e9]
+    for n in range(24):
+        both.post("runs/create", {"experiment_id": "{x}", "run_name": f"r{n:02}", "start_time": 1000 + dice.randrange(5), "user_id": dice.choice(["ada", "Bob"])}, keep={f"r{n}": "run.info.run_id"})
+        some = lambda keys: [key for key in keys if dice.random() < 0.6]
+        both.post("runs/log-batch", {
+            "run_id": "{r%d}" % n,
+            "metrics": [{"key": key, "value": dice.choice(numbers), "timestamp": 1} for key in some(["mae", "a b", "f/1"])],
+            "params": [{"key": key, "value": dice.choice(words)} for key in some(["lr", "kind", "k.x"])],
+            "tags": [{"key": key, "value": dice.choice(words)} for key in some(["team", "x y", "mlflow.note"])],
+        })
+        both.post("runs/update", {"run_id": "{r%d}" % n, "status": dice.choice(["FINISHED", "FAILED", "KILLED"]), "end_time": 2000 + dice.randrange(5)})
+        if dice.random() < 0.5:
+            both.post("runs/log-inputs", {"run_id": "{r%d}" % n, "datasets": [{"dataset": {"name": dice.choice(["d1", "d2"]), "digest": dice.choice("12"), "source_type": "local", "source": "{}"}, "tags": [{"key": "mlflow.data.context", "value": dice.choice(["train", "eval"])}]}]})
+
+    def quoted(word):
+        return f"'{word}'" if dice.random() < 0.7 else f'"{word}"'
+
+    def pattern():
+        return quoted(dice.choice(["%", "re%", "%e%", "_ed", "R%", "b_ue", "%0%", "gr%", "", "RED"]))
+
+    def text(key):
+        op = dice.choice(["=", "!=", "LIKE", "ILIKE", "like"])
+        return f"{key} {op} {pattern() if 'LIKE' in op.upper() else quoted(dice.choice(words[:5] + words[6:]))}"
+
+    def clause():
+        kind = dice.randrange(7)
+        if kind == 0:
+            key = dice.choice(["metrics.mae", "metric.`a b`", 'metrics."a b"', "metrics.`f/1`", "metrics.none"])
+            return f"{key} {dice.choice(['=', '!=', '<', '<=', '>', '>='])} {dice.choice(['-1.5', '0', '0.25', '1', '1e9', '.5', '-3'])}"
+        if kind == 1:
+            key = dice.choice(["params.lr", "param.kind", "parameters.`k.x`", "params.k.x"])
+            return f"{key} IS {dice.choice(['', 'NOT '])}NULL" if dice.random() < 0.2 else text(key)
+        if kind == 2:
+            key = dice.choice(["tags.team", "tag.`x y`", "tags.mlflow.note", "tags.none"])
+            return f"{key} is {dice.choice(['', 'not '])}null" if dice.random() < 0.2 else text(key)
+        if kind == 3:
+            return f"{dice.choice(['start_time', 'attributes.start_time', 'created'])} {dice.choice(['=', '!=', '<', '<=', '>', '>='])} {1000 + dice.randrange(6)}"
+        if kind == 4:
+            return f"status {dice.choice(['=', '!='])} '{dice.choice(['FINISHED', 'FAILED', 'RUNNING'])}'"
+        if kind == 5:
+            return dice.choice(["run_name LIKE 'r0%'", "attributes.run_name = 'r03'", "run_name ILIKE 'R1_'", "user_id = 'ada'", "user_id ILIKE 'BOB'", "run_id IN ('{r1}', '{r2}', 'x')", "run_id NOT IN ('{r1}', '{r2}')", "end_time >= 2002"])
+        return dice.choice(["datasets.name = 'd1'", "dataset.name != 'd1'", "datasets.digest IN ('1')", "datasets.context = 'eval'", "datasets.name LIKE 'd%'", "datasets.digest NOT IN ('1')", "datasets.context ILIKE 'TRAIN'"])
+
+    ordered = lambda answer: [r["info"]["run_name"] for r in answer.json().get("runs", [])]
+    for _ in range(250):
+        keys = ["metrics.mae", "metrics.`a b`", "params.lr", "params.kind", "tags.team", "tags.`x y`", "start_time", "end_time", "status", "user_id"]
+        order = [f"{dice.choice(keys)} {dice.choice(['ASC', 'DESC', ''])}".strip(), dice.choice(["run_name", "run_name DESC"])]
+        both.post("runs/search", {"experiment_ids": ["{x}"], "filter": " AND ".join(clause() for _ in range(dice.randrange(1, 4))), "order_by": order}, compare=ordered)
 
 
 @part
