@@ -1,6 +1,7 @@
 //! Windows of a model over time, as a picture and as its table.
 
 use crate::format::{figure, maybe, range, time};
+use crate::plot::{nice, place};
 use domain::entity::{FeatureDrift, Promotion, Window, WindowKind};
 use domain::{Range, Timestamp, Verdict};
 use serde::Serialize;
@@ -251,30 +252,4 @@ struct Cell {
     verdict: &'static str,
     value: String,
     title: String,
-}
-
-/// A coordinate.
-fn place(x: f64) -> String {
-    format!("{x:.1}")
-}
-
-/// The next of 1, 2, 2.5, 5 and their tenfolds.
-fn nice(step: f64) -> f64 {
-    if step <= 0.0 || !step.is_finite() {
-        return 1.0;
-    }
-    let ten = 10f64.powf(step.log10().floor());
-    [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|factor| factor * ten).find(|nice| *nice >= step).unwrap_or(10.0 * ten)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_between_ticks_are_round() {
-        for (step, round) in [(0.0, 1.0), (0.7, 1.0), (1.1, 2.0), (2.1, 2.5), (3.0, 5.0), (26.0, 50.0), (0.012, 0.02)] {
-            assert!((nice(step) - round).abs() < 1e-12, "{step}: {}", nice(step));
-        }
-    }
 }

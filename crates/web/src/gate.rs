@@ -81,7 +81,7 @@ fn judged(check: &Check) -> Judged {
 }
 
 /// Zero is always in the picture, with some room at both ends. An interval that is not finite has none.
-fn bar(interval: &Interval, difference: Option<f64>) -> Option<Bar> {
+pub(crate) fn bar(interval: &Interval, difference: Option<f64>) -> Option<Bar> {
     let (low, high) = (interval.low, interval.high);
     if !(low.is_finite() && high.is_finite()) {
         return None;

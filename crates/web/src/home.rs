@@ -61,7 +61,7 @@ struct Chip {
 pub(crate) async fn page(State(state): State<WebState>, Query(asked): Query<Asked>, headers: HeaderMap) -> Result<Response, PageError> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     let home = state.read(move |state| read(state, &asked, host)).await?;
-    show("home.html", "Loop", &home)
+    show("home.html", "Loop", "loop", &home)
 }
 
 fn read(state: &WebState, asked: &Asked, host: Option<String>) -> Result<Home, PageError> {

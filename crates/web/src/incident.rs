@@ -47,7 +47,7 @@ pub(crate) async fn list(State(state): State<WebState>) -> Result<Response, Page
             Ok(incidents.into_iter().map(row).collect())
         })
         .await?;
-    show("incidents.html", "Incidents", &List { rows })
+    show("incidents.html", "Incidents", "incidents", &List { rows })
 }
 
 fn row(incident: Incident) -> Row {
@@ -110,7 +110,7 @@ struct Chapter {
 /// `GET /incidents/ID`.
 pub(crate) async fn page(State(state): State<WebState>, Path(id): Path<String>) -> Result<Response, PageError> {
     let page = state.read(move |state| read(state, &IncidentId::new(id))).await?;
-    show("incident.html", &format!("Incident {}", page.id), &page)
+    show("incident.html", &format!("Incident {}", page.id), "incidents", &page)
 }
 
 fn read(state: &WebState, id: &IncidentId) -> Result<Page, PageError> {

@@ -1,14 +1,20 @@
-//! The pages: the loop, a run, an incident, and what they link to.
+//! The pages: the loop, runs, models, incidents, and what they link to.
 //!
 //! Server-rendered from the stores, useful without JavaScript, no outside host. A page reads one snapshot and the event log;
-//! it decides nothing and writes nothing. The loop's page is kept up to date by the event stream, which scripts may follow too.
+//! it decides nothing and writes nothing. All state of a page is in its address. Every picture is drawn by the server and has its
+//! table beside it; scripts redraw some of them finer, keep the loop and a running run up to date, and take the keyboard.
 //!
 //! | path | what |
 //! |---|---|
 //! | `/` | six stations of the loop and the river of events; `?topics=monitoring,delivery`, `?before=SEQ` |
-//! | `/runs`, `/runs/ID` | tracking runs; `?experiment=ID`, `?metric=KEY` |
+//! | `/runs` | the table of runs; `?experiment=ID`, `?filter=`, `?q=`, `?sort=-metrics.mae`, `?col=params.lr`, `?metric=KEY`, `?group=on`, `?open=ID`, `?view=deleted` |
+//! | `/runs/rows`, `/runs.csv` | rows that follow, for its script; the same runs as a file |
+//! | `/runs/ID` | a run; `?metric=KEY`, `?keys=PART`, `?x=step`, `time` or `relative`, `?log=1`, `?smooth=0.6`, `?file=PATH` |
+//! | `/runs/ID/curves`, `/runs/ID/file`, `/runs/ID/log` | points of curves, bytes of an artifact, the end of its step's log |
+//! | `/compare` | runs side by side; `?runs=A,B` or `?parent=ID`, `?metric=KEY`, `?sx=params.lr&sy=metrics.mae` |
+//! | `/experiments`, `/search?q=` | experiments at a glance; anything by its words |
+//! | `/models`, `/models/NAME`, `/models/NAME/versions/N`, `.../card.md` | models, the ladder of versions, a version and its card |
 //! | `/incidents`, `/incidents/ID` | incidents, from the first sign to the end |
-//! | `/models/NAME/versions/N` | a model version: where it came from and how it was judged |
 //! | `/pipeline-runs/ID` | a pipeline run with its steps |
 //! | `/events` | the event log as server-sent events; `?topics=`, `?after=SEQ` or `Last-Event-ID` |
 //! | `/assets/NAME` | styles and scripts |
@@ -16,9 +22,11 @@
 //! Invariants: names are hostile, so every template escapes; no inline script, so the content security policy forbids them;
 //! a number that is a sample says of how many.
 
+mod address;
 mod assets;
 mod chart;
-mod curve;
+mod compare;
+mod experiments;
 mod facts;
 mod format;
 mod gate;
@@ -29,12 +37,17 @@ mod link;
 mod live;
 mod log;
 mod made;
+mod models;
 mod page;
+mod plot;
 mod ring;
 mod run;
+mod runs;
+mod search;
 mod sentence;
+mod spark;
 mod stations;
-mod version;
+mod versions;
 
 pub use facts::{Facts, ServerFacts, Station, StationState, StoreFacts};
 pub use sentence::{Piece, Tone, sentence, tone};
@@ -63,11 +76,22 @@ pub fn router(state: WebState) -> Router {
     Router::new()
         .route("/", get(home::page))
         .route("/events", get(live::stream))
-        .route("/runs", get(run::list))
+        .route("/runs", get(runs::page))
+        .route("/runs/rows", get(runs::rows))
+        .route("/runs.csv", get(runs::export))
         .route("/runs/{id}", get(run::page))
+        .route("/runs/{id}/curves", get(run::curves))
+        .route("/runs/{id}/file", get(run::file))
+        .route("/runs/{id}/log", get(run::log))
+        .route("/compare", get(compare::page))
+        .route("/experiments", get(experiments::page))
+        .route("/search", get(search::page))
         .route("/incidents", get(incident::list))
         .route("/incidents/{id}", get(incident::page))
-        .route("/models/{model}/versions/{number}", get(version::page))
+        .route("/models", get(models::list))
+        .route("/models/{model}", get(models::page))
+        .route("/models/{model}/versions/{number}", get(models::version))
+        .route("/models/{model}/versions/{number}/card.md", get(models::card))
         .route("/pipeline-runs/{id}", get(made::page))
         .route("/assets/{name}", get(assets::serve))
         .fallback(page::not_found)

@@ -35,7 +35,6 @@ pub(crate) fn experiment(id: &str) -> String {
     format!("/runs?experiment={}", part(id))
 }
 
-/// A file of a run, served by the artifact API.
-pub(crate) fn artifact(run: &RunId, path: &str) -> String {
-    format!("/get-artifact?run_uuid={}&path={}", part(run.as_str()), part(path))
+pub(crate) fn model(name: &ModelName) -> String {
+    format!("/models/{}", part(name.as_str()))
 }

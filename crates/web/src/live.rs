@@ -137,10 +137,10 @@ fn patch(state: &WebState, events: &[Recorded]) -> Result<Patch, PageError> {
     let fresh = |recorded: &Recorded| -> Result<Fresh, PageError> {
         Ok(Fresh {
             thread: recorded.thread.clone(),
-            heading: render("heading.html", "", &heading(recorded.thread.as_deref(), &incidents))?,
-            line: render("line.html", "", &Line::from(recorded))?,
+            heading: render("heading.html", "", "", &heading(recorded.thread.as_deref(), &incidents))?,
+            line: render("line.html", "", "", &Line::from(recorded))?,
             topic: log::word(recorded.event.topic()),
         })
     };
-    Ok(Patch { lines: events.iter().map(fresh).collect::<Result<_, _>>()?, stations: render("stations.html", "", &ring(state)?)? })
+    Ok(Patch { lines: events.iter().map(fresh).collect::<Result<_, _>>()?, stations: render("stations.html", "", "", &ring(state)?)? })
 }

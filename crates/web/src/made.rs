@@ -2,7 +2,8 @@
 
 use crate::format::{between, bytes, counted, range, span, time};
 use crate::page::{PageError, show};
-use crate::run::{Made, PIPELINE_RUN_TAG, VersionLink};
+use crate::run::PIPELINE_RUN_TAG;
+use crate::versions::{Made, VersionLink};
 use crate::{WebState, link};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -81,7 +82,7 @@ pub(crate) async fn page(State(state): State<WebState>, Path(id): Path<String>) 
             Ok(Page { run, versions: Made::read(&world)?.of(|version| version.pipeline_run.as_ref() == Some(&id)) })
         })
         .await?;
-    show("pipeline_run.html", &format!("Pipeline run {}", page.run.id), &page)
+    show("pipeline_run.html", &format!("Pipeline run {}", page.run.id), "", &page)
 }
 
 /// A pipeline run with all that belongs to it, if it is there.

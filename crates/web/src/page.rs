@@ -3,7 +3,7 @@
 use crate::assets;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use domain::Fault;
+use domain::{Fault, Refusal};
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 /// No inline script, no outside host, no frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum PageError {
     NotFound {
         what: String,
     },
+    /// What the reader asked for cannot be.
+    Refused(Refusal),
     Fault(Fault),
 }
 
@@ -31,7 +33,10 @@ impl From<Fault> for PageError {
 
 impl From<ports::SearchError> for PageError {
     fn from(error: ports::SearchError) -> Self {
-        PageError::Fault(Fault::because("searching runs", error))
+        match error {
+            ports::SearchError::Refused(refusal) => PageError::Refused(refusal),
+            ports::SearchError::Fault(fault) => PageError::Fault(fault),
+        }
     }
 }
 
@@ -39,16 +44,24 @@ impl PageError {
     pub(crate) fn missing(noun: &str, id: impl std::fmt::Display) -> Self {
         PageError::NotFound { what: format!("no {noun} `{id}`") }
     }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        PageError::Refused(Refusal::invalid("page/question", what))
+    }
 }
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         match self {
-            PageError::NotFound { what } => lost(&what),
+            PageError::NotFound { what } => lost(StatusCode::NOT_FOUND, &what),
+            PageError::Refused(refusal) => {
+                let status = StatusCode::from_u16(refusal.kind.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+                lost(status, &refusal.to_string())
+            }
             PageError::Fault(fault) => {
                 tracing::error!(error = %fault, "a page could not be made");
                 let shown = Lost { what: "this page could not be made".into(), is_fault: true };
-                let html = render("lost.html", "Something broke", &shown)
+                let html = render("lost.html", "Something broke", "", &shown)
                     .unwrap_or_else(|_| "this page could not be made; the log says why".into());
                 (StatusCode::INTERNAL_SERVER_ERROR, headers(), Html(html)).into_response()
             }
@@ -62,27 +75,39 @@ struct Lost {
     is_fault: bool,
 }
 
-fn lost(what: &str) -> Response {
-    match render("lost.html", "Not found", &Lost { what: what.into(), is_fault: false }) {
-        Ok(html) => (StatusCode::NOT_FOUND, headers(), Html(html)).into_response(),
+fn lost(status: StatusCode, what: &str) -> Response {
+    let title = if status == StatusCode::NOT_FOUND { "Not found" } else { "Not understood" };
+    match render("lost.html", title, "", &Lost { what: what.into(), is_fault: false }) {
+        Ok(html) => (status, headers(), Html(html)).into_response(),
         Err(error) => error.into_response(),
     }
 }
 
 /// The fallback.
 pub(crate) async fn not_found() -> impl IntoResponse {
-    lost("no page has this address")
+    lost(StatusCode::NOT_FOUND, "no page has this address")
 }
 
-/// A whole page.
-pub(crate) fn show(template: &str, title: &str, page: &impl Serialize) -> Result<Response, PageError> {
-    Ok((headers(), Html(render(template, title, page)?)).into_response())
+/// A whole page; `section` is the part of the navigation that it belongs to.
+pub(crate) fn show(template: &str, title: &str, section: &str, page: &impl Serialize) -> Result<Response, PageError> {
+    show_as(StatusCode::OK, template, title, section, page)
+}
+
+/// A whole page with another status.
+pub(crate) fn show_as(
+    status: StatusCode,
+    template: &str,
+    title: &str,
+    section: &str,
+    page: &impl Serialize,
+) -> Result<Response, PageError> {
+    Ok((status, headers(), Html(render(template, title, section, page)?)).into_response())
 }
 
 /// A template filled in; `page` is what it calls `page`.
-pub(crate) fn render(template: &str, title: &str, page: &impl Serialize) -> Result<String, PageError> {
+pub(crate) fn render(template: &str, title: &str, section: &str, page: &impl Serialize) -> Result<String, PageError> {
     let found = TEMPLATES.get_template(template);
-    let html = found.and_then(|found| found.render(context! { title, page => Serde(page) }));
+    let html = found.and_then(|found| found.render(context! { title, section, page => Serde(page) }));
     Ok(html.map_err(|e| Fault::because(format!("rendering {template}"), e))?)
 }
 
@@ -101,6 +126,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_loader(|name| {
         assets::template(name).map_err(|_| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the template is not text"))
+    });
+    environment.add_filter("begin", |text: String| {
+        let mut chars = text.chars();
+        chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect::<String>())
     });
     environment.add_function("asset", |name: String| {
         let missing = || minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("no asset {name}"));

@@ -1,14 +1,15 @@
 //! A made-up story: one model, three incidents (one resolved, one escalated, one open), runs with hostile names.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod files;
+pub mod many;
 mod plot;
 mod things;
 
-use bytes::Bytes;
 use domain::entity::*;
 use domain::*;
+use ports::MetadataStore;
 use ports::memory::{MemoryArtifacts, MemoryStore};
-use ports::{ArtifactExt, MetadataStore};
 use std::sync::Arc;
 use things::*;
 use tokio_util::sync::CancellationToken;
@@ -273,9 +274,7 @@ impl Story {
             batch.run_writes.push(RunWrite::CreateRun(tracking.clone()));
         })
         .await;
-        let path = format!("1/{}/artifacts", tracking.id);
-        self.artifacts.put_bytes(&format!("{path}/plots/resid&al.png"), Bytes::from_static(b"png")).await.unwrap();
-        self.artifacts.put_bytes(&format!("{path}/notes.md"), Bytes::from_static(b"# notes")).await.unwrap();
+        self.leave_files(&tracking.id, &format!("1/models/m-{version:032}/artifacts")).await;
     }
 
     async fn gate(

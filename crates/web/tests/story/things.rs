@@ -29,6 +29,7 @@ pub fn pipeline_run(id: &PipelineRunId, at: &str, incident: Option<&str>, state:
         started: Some(day(at)),
         ended: state.is_over().then(|| day(at) + Span::from_ms(31_000)),
         error: None,
+        again: None,
     }
 }
 
@@ -141,6 +142,7 @@ pub fn tracking_run(version: u64, pipeline_run: &str, at: Timestamp) -> Run {
             tag("mlflow.user", "ana"),
             tag("team", "<b>bikes</b>"),
             tag("trimtab.pipeline_run", pipeline_run),
+            tag("trimtab.step", "train"),
         ],
         metrics,
         inputs: vec![DatasetInput {

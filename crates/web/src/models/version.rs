@@ -1,9 +1,11 @@
 //! A model version: where it came from, how it was judged, and when it served.
 
 use crate::chart::{Scene, WindowChart};
-use crate::format::time;
+use crate::format::{figure, time};
 use crate::gate::Gate;
 use crate::made::TrainingSetView;
+use crate::models::signature::{Described, described};
+use crate::models::{Numbered, Reign, previous, quoted, reign};
 use crate::page::{PageError, show};
 use crate::{WebState, link};
 use axum::extract::{Path, State};
@@ -35,6 +37,18 @@ struct Page {
     history: Vec<Reign>,
     versions: Vec<Linked>,
     tags: Vec<(String, String)>,
+    model_href: String,
+    card_href: String,
+    metrics: Vec<(String, String)>,
+    params: Vec<(String, String)>,
+    described: Option<Described>,
+    folder: String,
+    /// Serves this version from now on.
+    promote_command: String,
+    /// What a rollback would do, if this is the champion.
+    rollback: Option<Numbered>,
+    rollback_command: String,
+    predict: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -43,19 +57,9 @@ struct Linked {
     href: String,
 }
 
-/// A champion of the model and why it became one.
-#[derive(Serialize)]
-struct Reign {
-    at: String,
-    version: u64,
-    href: String,
-    is_this: bool,
-    why: String,
-}
-
 /// `GET /models/NAME/versions/N`.
 pub(crate) async fn page(State(state): State<WebState>, Path((model, number)): Path<(String, String)>) -> Result<Response, PageError> {
-    let page = state
+    let mut page = state
         .read(move |state| {
             let missing = || PageError::missing("model version", format!("{model} {number}"));
             let number = VersionNumber(number.parse().map_err(|_| missing())?);
@@ -64,7 +68,8 @@ pub(crate) async fn page(State(state): State<WebState>, Path((model, number)): P
             read(state, &world, version)
         })
         .await?;
-    show("version.html", &format!("{} version {}", page.model, page.number), &page)
+    page.described = described(&state, &page.folder).await?;
+    show("version.html", &format!("{} version {}", page.model, page.number), "models", &page)
 }
 
 fn read(state: &WebState, world: &World, version: ModelVersion) -> Result<Page, PageError> {
@@ -86,13 +91,23 @@ fn read(state: &WebState, world: &World, version: ModelVersion) -> Result<Page, 
             VersionStatus::FailedRegistration => "failed",
         },
         trained_until: version.trained_until.map(time),
+        metrics: run.iter().flat_map(|run| &run.metrics).map(|metric| (metric.key.clone(), figure(metric.value))).take(40).collect(),
+        params: run.iter().flat_map(|run| &run.params).map(|param| (param.key.clone(), param.value.clone())).take(60).collect(),
+        model_href: link::model(&model),
+        card_href: format!("{}/card.md", link::version(&model, number)),
+        described: None,
+        folder: version.artifact_path,
+        promote_command: format!("trimtab model promote {} {number}", quoted(model.as_str())),
+        rollback: (deployment.champion == Some(number)).then(|| previous(&deployment)).flatten().map(|number| Numbered::of(&model, number)),
+        rollback_command: format!("trimtab model rollback {}", quoted(model.as_str())),
+        predict: (deployment.champion == Some(number)).then(|| format!("/serve/{}/invocations", link::part(model.as_str()))),
         run: run.map(|run| Linked { text: run.name, href: link::run(&run.id) }),
         incident: incident(world, version.pipeline_run.as_ref())?,
         pipeline_run: version.pipeline_run.map(|id| Linked { text: id.to_string(), href: link::pipeline_run(&id) }),
         training_set: set.as_ref().map(TrainingSetView::from),
         gate: report.as_ref().map(Gate::from),
         chart: chart(world, &deployment, number)?,
-        history: deployment.history.iter().rev().map(|promotion| reign(&model, promotion, number)).collect(),
+        history: deployment.history.iter().rev().map(|promotion| reign(&model, promotion, Some(number))).collect(),
         versions: others(world, &model)?,
         tags: version.tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
         description: version.description,
@@ -134,16 +149,6 @@ fn chart(world: &World, deployment: &Deployment, number: VersionNumber) -> Resul
     let to = windows.iter().map(|window| window.range.to).max();
     let Some((from, to)) = from.zip(to) else { return Ok(None) };
     Ok(Scene { windows: &windows, promotions: &deployment.history, span: Range::new(from, to), shade: None, evidence: &[] }.chart())
-}
-
-fn reign(model: &ModelName, promotion: &Promotion, this: VersionNumber) -> Reign {
-    Reign {
-        at: time(promotion.at),
-        version: promotion.version.0,
-        href: link::version(model, promotion.version),
-        is_this: promotion.version == this,
-        why: promotion.why.clone(),
-    }
 }
 
 fn others(world: &World, model: &ModelName) -> Result<Vec<Linked>, PageError> {
