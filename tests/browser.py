@@ -2,7 +2,7 @@
 
     python3 tests/browser.py CHROMIUM URL [FOLDER]
 
-URL is a server that tells the made-up story of `crates/web` and goes on telling (`--example story -- ADDRESS live`). Pictures go
+URL is a server that tells the made-up story of `crates/web` and goes on telling (`--example story -- ADDRESS live runs=10000`). Pictures go
 into FOLDER if it is given. Needs nothing but Python: the browser is driven over its debugging pipe.
 """
 
@@ -18,6 +18,10 @@ import time
 import urllib.parse
 import urllib.request
 
+import browser_runs
+
+# A sweep of the many runs, and its parts.
+PARENT = browser_runs.PARENT
 LIMIT_S = 60
 
 
@@ -145,7 +149,7 @@ def links_lead_from_an_incident_to_its_champion(browser, url, folder):
     assert labels == ["seen"] + ["asked", "trained", "judged", "done"] * 2 + ["end"], labels
     browser.picture(folder, "incident")
     browser.click("#champion")
-    heading = browser.eval("document.querySelector('h1').textContent")
+    heading = browser.eval("document.querySelector('.titlebar').textContent")
     assert "demand version 4" in heading and "champion" in heading, heading
     browser.picture(folder, "version")
     browser.click('dl.lead a[href^="/runs/"]')
@@ -161,7 +165,11 @@ def a_run_draws_its_curves(browser, url, folder):
 
 
 def pages_are_light_and_ask_no_other_host(browser, url, folder):
-    paths = ("/", "/runs", "/runs/00000000000000000000000000000002", "/incidents/demand-2", "/models/demand/versions/2")
+    two = "00000000000000000000000000000002"
+    paths = (
+        "/", "/runs", "/runs?experiment=2&group=off", f"/runs/{two}", f"/compare?parent={PARENT}", "/experiments", "/search?q=otter",
+        "/models", "/models/demand", "/models/demand/versions/2", "/incidents/demand-2",
+    )
     for path in paths:
         browser.call("Network.clearBrowserCache")
         browser.open(url + path)
@@ -170,10 +178,13 @@ def pages_are_light_and_ask_no_other_host(browser, url, folder):
         requests = browser.requests()
         hosts = {urllib.parse.urlsplit(request).netloc for request in requests}
         assert hosts == {urllib.parse.urlsplit(url).netloc}, f"{path} asks {hosts}"
+        # What a run logged is shown beside the page, whatever it weighs.
+        requests = [request for request in requests if "/file?path=" not in request]
         assert len(requests) <= 6, f"{path}: {len(requests)} requests: {requests}"
         streams = [request for request in requests if "/events" in request]
         size = sum(packed(request) for request in requests if request not in streams)
         assert size <= 120_000, f"{path}: {size} bytes"
+        print(f"        {path}: {len(requests)} requests, {size / 1000:.0f} kB packed")
 
 
 def packed(url):
@@ -191,7 +202,8 @@ def both_schemes_and_narrow_screens(browser, url, folder):
         grounds[scheme] = browser.eval("getComputedStyle(document.body).backgroundColor")
     assert grounds["light"] != grounds["dark"], grounds
     browser.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
-    for path in ("/", "/runs", "/incidents/demand-2", "/models/demand/versions/2"):
+    narrow = ("/", "/runs", "/runs/00000000000000000000000000000002", f"/compare?parent={PARENT}", "/models/demand", "/incidents/demand-2")
+    for path in (*narrow, "/models/demand/versions/2"):
         browser.open(url + path)
         width = browser.eval("document.documentElement.scrollWidth")
         assert width <= 390, f"{path} is {width} wide on a telephone"
@@ -206,7 +218,11 @@ def pages_are_useful_without_javascript(browser, url, folder):
     assert browser.eval("document.querySelectorAll('.line').length") > 50
     assert browser.eval("document.getElementById('live').hidden"), "nothing is live without JavaScript"
     browser.open(url + "/runs/00000000000000000000000000000002")
-    assert browser.eval("document.querySelectorAll('.curve tbody tr').length") == 500, "the tables hold the curves' points"
+    assert browser.eval("document.querySelectorAll('.curve tbody tr').length") == 94 + 50, "the tables hold the curves' stretches"
+    assert browser.eval("document.querySelectorAll('.curve svg .trace').length") == 2, "the server draws the curves"
+    browser.open(url + "/runs?experiment=2&sort=metrics.val_mae")
+    assert browser.eval("document.querySelectorAll('#runs tbody tr').length") == 100, "a page of rows"
+    assert browser.eval("document.querySelector('#next') !== null"), "the next rows are a link away"
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
@@ -214,6 +230,7 @@ TESTS = [
     the_loop_is_live,
     links_lead_from_an_incident_to_its_champion,
     a_run_draws_its_curves,
+    *browser_runs.TESTS,
     pages_are_light_and_ask_no_other_host,
     both_schemes_and_narrow_screens,
     pages_are_useful_without_javascript,

@@ -31,7 +31,7 @@ if ! chromium=$(find_chromium); then
 fi
 
 scratch=$(mktemp -d)
-"$binaries/examples/story" 127.0.0.1:0 live >"$scratch/story.log" 2>&1 &
+"$binaries/examples/story" 127.0.0.1:0 live runs=10000 >"$scratch/story.log" 2>&1 &
 story=$!
 trap 'kill "$story" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 url=
