@@ -101,9 +101,12 @@ pub(crate) async fn page(State(state): State<WebState>, Query(pairs): Query<Vec<
 
 fn read(state: &WebState, asked: &Asked) -> Result<Page, PageError> {
     let world = state.world()?;
-    let (runs, missing, left_out) = runs(state, &world, asked)?;
+    let (mut runs, missing, left_out) = runs(state, &world, asked)?;
     let look = Look::read(asked);
     let main = main_metric(&world, asked, &runs)?;
+    if let Some(main) = main.as_ref().filter(|_| asked.one("parent").is_some()) {
+        best_first(&mut runs, main);
+    }
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     let without = |id: &str| {
         let rest: Vec<&str> = ids.iter().copied().filter(|other| *other != id).collect();
@@ -158,6 +161,16 @@ fn runs(state: &WebState, world: &World, asked: &Asked) -> Result<(Vec<Run>, Vec
         }
     }
     Ok((found, missing, left_out))
+}
+
+/// The parts of a sweep, the best first; what has no figure comes last.
+fn best_first(runs: &mut [Run], main: &MainMetric) {
+    let value =
+        |run: &Run| run.metrics.iter().find(|metric| metric.key == main.key).map(|metric| metric.value).filter(|value| value.is_finite());
+    let sign = if main.is_less_better { 1.0 } else { -1.0 };
+    runs.sort_by(|a, b| {
+        value(a).map_or(f64::INFINITY, |value| sign * value).total_cmp(&value(b).map_or(f64::INFINITY, |value| sign * value))
+    });
 }
 
 fn main_metric(world: &World, asked: &Asked, runs: &[Run]) -> Result<Option<MainMetric>, Fault> {

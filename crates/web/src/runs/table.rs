@@ -126,7 +126,9 @@ impl Table<'_> {
 
     /// The parts of a run as rows.
     pub(crate) fn children(&self, of: &RunId) -> Result<Vec<Row>, PageError> {
-        let search = RunSearch { limit: CHILDREN, ..self.question.children(of) };
+        let mut search = RunSearch { limit: CHILDREN, ..self.question.children(of) };
+        // Unless the reader sorts, the best part comes first.
+        search.order.extend(self.main.filter(|_| search.order.is_empty()).map(best_first));
         self.state.runs.search(&search)?.items.iter().map(|run| self.row(run, true)).collect()
     }
 
@@ -178,9 +180,13 @@ impl Table<'_> {
     }
 }
 
+fn best_first(main: &MainMetric) -> OrderBy {
+    OrderBy { field: Field::Metric(main.key.clone()), descending: !main.is_less_better }
+}
+
 /// The best of what fits, if any has a figure.
 pub(crate) fn best(state: &WebState, search: RunSearch, main: &MainMetric) -> Result<Option<Best>, PageError> {
-    let order = vec![OrderBy { field: Field::Metric(main.key.clone()), descending: !main.is_less_better }];
+    let order = vec![best_first(main)];
     let found = state.runs.search(&RunSearch { order, limit: 1, ..search })?;
     let value = |run: &Run| run.metrics.iter().find(|metric| metric.key == main.key).map(|metric| metric.value);
     Ok(found.items.first().and_then(|run| Some((run, value(run).filter(|value| value.is_finite())?))).map(|(run, value)| Best {
