@@ -220,7 +220,7 @@ def pages_are_useful_without_javascript(browser, url, folder):
     browser.open(url + "/runs/00000000000000000000000000000002")
     assert browser.eval("document.querySelectorAll('.curve tbody tr').length") == 94 + 50, "the tables hold the curves' stretches"
     assert browser.eval("document.querySelectorAll('.curve svg .trace').length") == 2, "the server draws the curves"
-    browser.open(url + "/runs?experiment=2&sort=metrics.val_mae")
+    browser.open(url + "/runs?experiment=2&group=off&sort=metrics.val_mae")
     assert browser.eval("document.querySelectorAll('#runs tbody tr').length") == 100, "a page of rows"
     assert browser.eval("document.querySelector('#next') !== null"), "the next rows are a link away"
     browser.call("Emulation.setScriptExecutionDisabled", value=False)

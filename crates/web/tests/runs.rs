@@ -26,7 +26,7 @@ fn names(html: &str) -> Vec<String> {
 async fn a_filter_narrows_a_sort_orders_and_the_counts_are_true() {
     let story = many(400).await;
     let all = page(&story, "/runs?experiment=2", &["<b id=\"total\">400 runs</b>", "205 rows, parts in groups", "lowest val_mae"]).await;
-    assert_eq!(names(&all).len(), 100, "a page of rows");
+    assert_eq!(names(&all).len(), 50, "a page of rows that may head groups");
     let few = "/runs?experiment=2&filter=metrics.val_mae+%3C+30+and+params.optimiser+%3D+%27adam%27&sort=metrics.val_mae";
     let body = page(&story, few, &["that fit", "aria-sort=\"ascending\""]).await;
     let values: Vec<f64> = body.split("<b>").skip(1).filter_map(|rest| rest.split_once('<')?.0.parse().ok()).collect();

@@ -31,6 +31,8 @@ use table::{Best, Row, Rows, Table};
 
 /// Rows of the first answer, and at most of one that a script asks for.
 const ROWS: usize = 100;
+/// As many where each may head a group, which asks the store for its size and its best.
+const GROUPS: usize = 50;
 const MOST_ROWS: usize = 500;
 /// Columns at most.
 const COLUMNS: usize = 60;
@@ -125,7 +127,11 @@ fn read(state: &WebState, asked: Asked) -> Result<Page, PageError> {
     let asked = &question.asked;
     let found = match wrong {
         Some(_) => ports::Page { items: Vec::new(), token: None },
-        None => state.runs.search(&RunSearch { limit: ROWS, token: asked.one("after").map(str::to_owned), ..question.top() })?,
+        None => state.runs.search(&RunSearch {
+            limit: if question.is_grouped { GROUPS } else { ROWS },
+            token: asked.one("after").map(str::to_owned),
+            ..question.top()
+        })?,
     };
     let main = main_metric(&world, &question, &found.items)?;
     let columns = columns(&question, &found.items, main.as_ref());
