@@ -19,6 +19,7 @@ const FLOORS: [&[&str]; 6] = [
         "api-mlflow",
         "api-inference",
         "api-native",
+        "import-mlflow",
         "web",
     ],
     &["trimtab"],

@@ -12,9 +12,11 @@
 //! | `POST plan`, `POST apply` | what a project file would change; make it so |
 //! | `GET status`, `GET events`, `GET why/THING` | how things stand, what happened, and why ([`story`]) |
 //! | `GET pipelines`, `GET pipelines/NAME/versions`, `POST pipelines/NAME/runs` | pipelines |
-//! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `GET .../steps/STEP/log` | pipeline runs |
-//! | `GET models`, `GET models/NAME`, `POST models/NAME/rollback`, `GET windows/NAME` | models |
+//! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `.../rerun`, `GET .../changes`, `GET .../steps/STEP/log` | pipeline runs |
+//! | `GET models`, `GET models/NAME`, `POST models/NAME/rollback`, `POST models/NAME/promote`, `GET windows/NAME` | models |
 //! | `GET incidents`, `GET incidents/ID`, `POST incidents/ID/retrain` | incidents |
+//! | `GET runs`, `GET runs/ID`, `GET runs/ID/history`, `GET experiments` | tracking runs, by MLflow's filter grammar |
+//! | `POST import`, `POST gc` | what another tracking server knew; free what is deleted |
 //! | `GET training-sets`, `GET training-sets/ID` | training sets |
 
 mod error;
@@ -30,7 +32,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use domain::{Actor, Batch, Fault, Timestamp};
 use error::ApiError;
-use ports::{Clock, CommitError, MetadataStore, RowLog, RunStore, World};
+use ports::{ArtifactStore, Clock, CommitError, MetadataStore, RowLog, RunStore, World};
 use reactor::Reactor;
 use serving::{Gateway, LabelDesk};
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub struct Api {
     pub store: Arc<dyn MetadataStore>,
     pub runs: Arc<dyn RunStore>,
     pub rows: Arc<dyn RowLog>,
+    pub artifacts: Arc<dyn ArtifactStore>,
     pub clock: Arc<dyn Clock>,
     pub gateway: Arc<Gateway>,
     pub labels: Arc<LabelDesk>,

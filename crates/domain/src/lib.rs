@@ -25,7 +25,7 @@ pub use digest::Digest;
 pub use error::{Fault, Kind, Refusal};
 pub use event::{Event, Topic};
 pub use id::{ExperimentId, IncidentId, ModelName, Name, PipelineRunId, PredictionId, RunId, TrainingSetId, VersionNumber};
-pub use number::OrderedNumber;
+pub use number::{OrderedNumber, any_number};
 pub use row::{EntityKey, Row, Scalar};
 pub use time::{Range, Span, Timestamp};
 pub use verdict::Verdict;

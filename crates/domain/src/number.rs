@@ -42,6 +42,68 @@ fn flip(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
+/// How a number is written where NaN and infinities must survive: JSON has no word for them, so they are text.
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Point {
+///     #[serde(with = "domain::any_number")]
+///     value: f64,
+/// }
+/// let text = serde_json::to_string(&Point { value: f64::NEG_INFINITY }).unwrap();
+/// assert_eq!(text, r#"{"value":"-Infinity"}"#);
+/// assert_eq!(serde_json::from_str::<Point>(&text).unwrap().value, f64::NEG_INFINITY);
+/// ```
+pub mod any_number {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    /// A number, or `"NaN"`, `"Infinity"`, `"-Infinity"`.
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            value if value.is_nan() => serializer.serialize_str("NaN"),
+            value if value.is_infinite() && *value > 0.0 => serializer.serialize_str("Infinity"),
+            value if value.is_infinite() => serializer.serialize_str("-Infinity"),
+            value => serializer.serialize_f64(*value),
+        }
+    }
+
+    /// A number, or one as text. `null` is what serde makes of NaN, and is read as it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        deserializer.deserialize_any(AnyNumber)
+    }
+
+    struct AnyNumber;
+
+    impl Visitor<'_> for AnyNumber {
+        type Value = f64;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a number, \"NaN\", \"Infinity\" or \"-Infinity\"")
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<f64, E> {
+            Ok(value)
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<f64, E> {
+            Ok(value as f64)
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<f64, E> {
+            Ok(value as f64)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<f64, E> {
+            Ok(f64::NAN)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<f64, E> {
+            text.parse().map_err(|_| E::custom(format!("`{text}` is not a number")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

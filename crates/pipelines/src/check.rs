@@ -1,6 +1,8 @@
 //! What is wrong with a pipeline, found before anything runs.
 
+use crate::sweep;
 use crate::template::{self, Piece};
+use crate::work::SWEEP_OUTPUTS;
 use domain::spec::{PipelineSpec, StepSpec};
 use domain::{Name, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,19 @@ pub fn edges(spec: &PipelineSpec) -> BTreeSet<Edge> {
         }
     }
     edges
+}
+
+/// A step and all that must be done before it.
+pub fn needed_for(spec: &PipelineSpec, step: &str) -> BTreeSet<String> {
+    let edges = edges(spec);
+    let mut needed = BTreeSet::new();
+    let mut waiting = vec![step.to_owned()];
+    while let Some(step) = waiting.pop() {
+        if needed.insert(step.clone()) {
+            waiting.extend(edges.iter().filter(|edge| edge.step == step).map(|edge| edge.needs.clone()));
+        }
+    }
+    needed
 }
 
 /// Refuses the first thing that could not work, with its place (`pipeline.NAME.step.STEP`).
@@ -77,6 +92,13 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
             Refusal::invalid("step/output", "a training-set step has one output: its rows").hint("out = { rows = \"train.parquet\" }")
         );
     }
+    if let Some(searched) = &step.sweep {
+        if step.run.is_empty() {
+            return Err(Refusal::invalid("step/sweep", format!("step {name} is a sweep without a command"))
+                .hint("run = [\"python\", \"train.py\", \"--lr\", \"{sweep.lr}\"]"));
+        }
+        sweep::check(searched)?;
+    }
     step.need.mem_bytes().map_err(|what| Refusal::invalid("step/need", what))?;
     if let Some(retry) = &step.retry
         && (retry.factor < 1.0 || !retry.factor.is_finite() || retry.max > 100)
@@ -93,6 +115,7 @@ fn check_holes(step: &StepSpec, pipeline: &PipelineSpec) -> Result<(), Refusal> 
             let declared: Vec<&str> = match kind.as_str() {
                 "in" => step.input.keys().map(String::as_str).collect(),
                 "out" => step.output.keys().map(String::as_str).collect(),
+                "sweep" => step.sweep.as_ref().map(sweep::names).unwrap_or_default(),
                 _ => pipeline.params.keys().map(String::as_str).collect(),
             };
             if !declared.contains(&name.as_str()) {
@@ -117,7 +140,9 @@ fn check_source(input: &str, source: &str, pipeline: &PipelineSpec) -> Result<()
     let Some((step, output)) = source.split_once('.') else {
         return Err(Refusal::invalid("step/input", format!("input `{input}` must be STEP.OUTPUT, not `{source}`")));
     };
-    let outputs: Vec<&str> = known_step(step, pipeline)?.output.keys().map(String::as_str).collect();
+    let of = known_step(step, pipeline)?;
+    let made = SWEEP_OUTPUTS.iter().filter(|_| of.sweep.is_some()).map(|(output, _)| *output);
+    let outputs: Vec<&str> = of.output.keys().map(String::as_str).chain(made).collect();
     if outputs.contains(&output) {
         return Ok(());
     }

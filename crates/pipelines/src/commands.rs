@@ -1,7 +1,7 @@
 //! Decisions about whole pipeline runs.
 
 use crate::check;
-use domain::entity::{AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
+use domain::entity::{Again, AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
 use domain::spec::PipelineSpec;
 use domain::{Actor, Batch, Digest, Event, PipelineRunId, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
@@ -70,10 +70,7 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
     let params = merge_params(&spec, &request.params)?;
     let id = match &request.id {
         Some(id) => id.clone(),
-        None => {
-            let taken = world.list::<PipelineRun>()?.iter().filter(|run| run.pipeline == request.pipeline).count();
-            PipelineRunId::new(format!("{}-{}", request.pipeline, taken + 1))
-        }
+        None => next_id(world, &request.pipeline)?,
     };
     let version = version_of(world, &mut batch, &request.pipeline, &spec, &request.fingerprint, now)?;
     batch.write(&PipelineRun {
@@ -88,6 +85,7 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
         started: None,
         ended: None,
         error: None,
+        again: None,
     });
     for step in spec.step.keys() {
         batch.write(&PipelineStep::waiting(id.clone(), step));
@@ -165,6 +163,75 @@ pub fn cancel(world: &World, id: &PipelineRunId, actor: &Actor, now: Timestamp) 
     batch.write(&run);
     batch.say(Event::PipelineCancelRequested { pipeline_run: id.clone() });
     Ok((batch, ()))
+}
+
+/// Runs a pipeline run's version again with its parameters and trigger time; a single step with exactly the inputs that it had.
+pub fn rerun(
+    world: &World,
+    id: &PipelineRunId,
+    step: Option<&str>,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<(Batch, PipelineRunId), CommitError> {
+    let old = found(world, id)?;
+    let steps = world.scope::<PipelineStep>(id.as_str())?;
+    let mut batch = Batch::new(actor.clone(), now);
+    let again = next_id(world, &old.pipeline)?;
+    let version = world.get::<PipelineVersion>(&format!("{}/{}", old.pipeline, old.version))?;
+    let spec = version.map(|version| version.spec).unwrap_or_default();
+    let names: Vec<String> = match step {
+        None => spec.step.keys().cloned().collect(),
+        Some(step) if spec.step.contains_key(step) => check::needed_for(&spec, step).into_iter().collect(),
+        Some(step) => {
+            let names: Vec<&str> = spec.step.keys().map(String::as_str).collect();
+            return Err(Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{step}`"))
+                .hint(format!("steps: {}", names.join(", ")))
+                .into());
+        }
+    };
+    for name in &names {
+        let mut new = PipelineStep::waiting(again.clone(), name);
+        if step == Some(name.as_str()) {
+            new.fresh = true;
+        } else if step.is_some() {
+            let done = steps.iter().find(|step| step.name == *name && step.state.is_done());
+            let done = done.ok_or_else(|| {
+                let what = format!("step {name} of {id} was not finished: there are no inputs to run `{}` with", step.unwrap_or_default());
+                Refusal::conflict("step/no_inputs", what).hint(format!("trimtab pipeline resume {id}"))
+            })?;
+            new.state = StepState::Cached;
+            new.why = Some(format!("as in {id}"));
+            new.outputs.clone_from(&done.outputs);
+            new.training_set.clone_from(&done.training_set);
+        }
+        batch.write(&new);
+    }
+    batch.write(&PipelineRun {
+        id: again.clone(),
+        trigger: Trigger { kind: TriggerKind::Command, ..old.trigger },
+        state: RunState::Queued,
+        cancel_asked: false,
+        requested: now,
+        started: None,
+        ended: None,
+        error: None,
+        again: Some(Again { of: id.clone(), step: step.map(str::to_owned) }),
+        pipeline: old.pipeline.clone(),
+        version: old.version,
+        params: old.params,
+    });
+    batch.say(Event::PipelineRunRequested {
+        pipeline_run: again.clone(),
+        pipeline: old.pipeline,
+        version: old.version,
+        trigger: TriggerKind::Command,
+    });
+    Ok((batch, again))
+}
+
+fn next_id(world: &World, pipeline: &str) -> Result<PipelineRunId, CommitError> {
+    let taken = world.list::<PipelineRun>()?.iter().filter(|run| run.pipeline == pipeline).count();
+    Ok(PipelineRunId::new(format!("{pipeline}-{}", taken + 1)))
 }
 
 /// Goes on with a failed or cancelled pipeline run: what is done stays done.

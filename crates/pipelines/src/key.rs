@@ -27,6 +27,7 @@ pub fn parts(input: &KeyInput) -> IndexMap<String, Digest> {
     let mut parts = IndexMap::new();
     let command = (&input.step.run, &input.step.training_set, &input.step.materialize, &input.step.gate, &input.step.output);
     parts.insert("command".into(), Digest::of_json(&command));
+    parts.extend(input.step.sweep.iter().map(|sweep| ("sweep".to_owned(), Digest::of_json(sweep))));
     let text = |value: &String| Digest::of(value.as_bytes());
     parts.extend(input.params.iter().map(|(name, value)| (format!("params.{name}"), text(value))));
     parts.extend(input.inputs.iter().map(|(name, digest)| (format!("in.{name}"), digest.clone())));

@@ -6,6 +6,7 @@
 //! - [`commands`] decides about whole pipeline runs: request, resume, cancel.
 //! - [`schedule`] decides which step is next; pure, so that it can be tested over random graphs.
 //! - [`key`] makes cache keys and tells why a step runs again.
+//! - [`sweep`] makes the trials of a hyper-parameter search.
 //! - [`work`] runs steps: the only part that touches processes and files.
 //!
 //! Invariants: a step that finished is never run again within its pipeline run; a step runs only when all that it needs is
@@ -16,6 +17,7 @@ pub mod check;
 pub mod commands;
 pub mod key;
 pub mod schedule;
+pub mod sweep;
 pub mod template;
 pub mod work;
 

@@ -25,7 +25,7 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Refusal> {
         }
         let end = tail.find('}').filter(|end| *end > 0);
         let hole = end.and_then(|end| tail[1..end].split_once('.').map(|hole| (end, hole)));
-        let Some((end, (kind, name))) = hole.filter(|(_, (kind, _))| ["in", "out", "params"].contains(kind)) else {
+        let Some((end, (kind, name))) = hole.filter(|(_, (kind, _))| ["in", "out", "params", "sweep"].contains(kind)) else {
             return Err(Refusal::invalid("step/placeholder", format!("`{text}` has a bracket that is no placeholder"))
                 .hint("write {in.NAME}, {out.NAME} or {params.NAME}; a plain bracket is doubled: {{ }}"));
         };

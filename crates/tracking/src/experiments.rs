@@ -7,7 +7,7 @@ use ports::refusals::{no_experiment, taken_experiment};
 use ports::{CommitError, World};
 
 /// The experiment that is always there.
-const DEFAULT: &str = "0";
+pub(crate) const DEFAULT: &str = "0";
 
 /// What a client gives for a new experiment.
 #[derive(Clone, Debug, Default)]

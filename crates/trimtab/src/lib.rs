@@ -7,3 +7,4 @@ pub mod clock;
 pub mod config;
 mod demo;
 pub mod home;
+pub mod memory;

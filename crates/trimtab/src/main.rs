@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 use trimtab::cli;
 
 fn main() -> ExitCode {
+    trimtab::memory::keep_little();
     let cli = cli::Cli::parse();
     let json = cli.common.json;
     let serves = matches!(cli.command, cli::Command::Up { .. });

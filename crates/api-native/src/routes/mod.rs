@@ -8,6 +8,7 @@ mod metrics;
 mod models;
 mod pipeline_runs;
 mod pipelines;
+mod runs;
 mod status;
 mod training_sets;
 
@@ -35,14 +36,23 @@ pub(crate) fn all() -> Router<Api> {
         .route("/pipeline-runs/{id}", get(pipeline_runs::show))
         .route("/pipeline-runs/{id}/cancel", post(pipeline_runs::cancel))
         .route("/pipeline-runs/{id}/resume", post(pipeline_runs::resume))
+        .route("/pipeline-runs/{id}/rerun", post(pipeline_runs::rerun))
+        .route("/pipeline-runs/{id}/changes", get(pipeline_runs::changes))
         .route("/pipeline-runs/{id}/steps/{step}/log", get(pipeline_runs::step_log))
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::show))
         .route("/models/{name}/rollback", post(models::rollback))
+        .route("/models/{name}/promote", post(models::promote))
         .route("/windows/{name}", get(models::windows))
         .route("/incidents", get(incidents::list))
         .route("/incidents/{id}", get(incidents::show))
         .route("/incidents/{id}/retrain", post(incidents::retrain))
+        .route("/runs", get(runs::list))
+        .route("/runs/{id}", get(runs::show))
+        .route("/runs/{id}/history", get(runs::history))
+        .route("/experiments", get(runs::experiments))
+        .route("/import", post(runs::import))
+        .route("/gc", post(runs::gc))
         .route("/training-sets", get(training_sets::list))
         .route("/training-sets/{id}", get(training_sets::show));
     Router::new()

@@ -3,7 +3,7 @@
 use crate::Api;
 use crate::error::ApiError;
 use crate::page::{Page, PageQuery};
-use crate::request::{Asked, Caller};
+use crate::request::{Asked, Caller, Sent};
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::entity::{AppliedProject, Deployment, GateReport, Metric, ModelVersion, Monitor, RegisteredModel, Window};
@@ -101,6 +101,24 @@ pub(super) async fn rollback(
 ) -> Result<Json<RolledBack>, ApiError> {
     let model = known(&api.world()?, &name)?;
     let version = api.decide(&actor, |world, actor, now| delivery::commands::rollback(world, &model, actor, now)).await?;
+    Ok(Json(RolledBack { model, version }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct PromoteBody {
+    version: u64,
+}
+
+/// By hand, as a client does that sets the alias.
+pub(super) async fn promote(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Caller(actor): Caller,
+    Sent(body): Sent<PromoteBody>,
+) -> Result<Json<RolledBack>, ApiError> {
+    let model = known(&api.world()?, &name)?;
+    let version = VersionNumber(body.version);
+    api.decide(&actor, |world, actor, now| tracking::aliases::set(world, &model, tracking::CHAMPION, version, actor, now)).await?;
     Ok(Json(RolledBack { model, version }))
 }
 

@@ -4,7 +4,7 @@ use super::pipelines::no_run;
 use crate::Api;
 use crate::error::ApiError;
 use crate::page::{Page, PageQuery};
-use crate::request::{Asked, Caller};
+use crate::request::{Asked, Caller, Sent};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -77,6 +77,35 @@ pub(super) async fn resume(
     let run = PipelineRunId::new(id.as_str());
     api.decide(&actor, |world, actor, now| commands::resume(world, &run, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct RerunBody {
+    /// One step alone, with the inputs that it had.
+    step: Option<String>,
+}
+
+pub(super) async fn rerun(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Caller(actor): Caller,
+    Sent(body): Sent<RerunBody>,
+) -> Result<(StatusCode, Json<Shown>), ApiError> {
+    let old = PipelineRunId::new(id.as_str());
+    let again = api.decide(&actor, |world, actor, now| commands::rerun(world, &old, body.step.as_deref(), actor, now)).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, again.as_str())?)))
+}
+
+#[derive(Serialize)]
+pub(super) struct Changes {
+    /// What would not be the same today; none: code and environment are as they were.
+    changes: Vec<String>,
+}
+
+pub(super) async fn changes(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Changes>, ApiError> {
+    let steps = shown(&api.world()?, &id)?.steps;
+    let changes = api.apart(move |api| pipelines::work::changes(&*api.store, &steps)).await?;
+    Ok(Json(Changes { changes }))
 }
 
 #[derive(Deserialize)]

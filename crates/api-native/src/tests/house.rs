@@ -56,6 +56,7 @@ impl House {
             store: store.clone(),
             runs: store.clone(),
             rows: rows.clone(),
+            artifacts: ports::memory::MemoryArtifacts::new(),
             clock: clock.clone(),
             labels: Arc::new(LabelDesk::new(gateway.clone(), rows.clone(), clock)),
             gateway,
@@ -310,6 +311,7 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
             started: None,
             ended: None,
             error: (state == RunState::Failed).then(|| "step train: exit 1".into()),
+            again: None,
         });
     }
     let step =

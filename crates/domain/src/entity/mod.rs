@@ -20,5 +20,5 @@ pub use pipelines::{
     Trial, Trigger, TriggerKind,
 };
 pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionStatus};
-pub use webhooks::{Webhook, WebhookDelivery, WebhookEvent};
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};
+pub use webhooks::{Webhook, WebhookDelivery, WebhookEvent};

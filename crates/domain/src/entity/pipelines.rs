@@ -1,7 +1,7 @@
 //! Pipelines as they ran.
 
 use crate::spec::PipelineSpec;
-use crate::{Digest, IncidentId, PipelineRunId, Scalar, Timestamp, TrainingSetId};
+use crate::{Digest, IncidentId, PipelineRunId, RunId, Scalar, Timestamp, TrainingSetId};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,18 @@ pub struct PipelineRun {
     pub ended: Option<Timestamp>,
     /// The first failure, as it is shown.
     pub error: Option<String>,
+    /// Set when it repeats another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+}
+
+/// How a pipeline run repeats another: the same version, parameters and trigger time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Again {
+    pub of: PipelineRunId,
+    /// The one step that runs, with the inputs that it had; `None`: all of them, as the cache allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 /// How a step stands.
@@ -119,6 +131,12 @@ pub struct PipelineStep {
     pub outputs: IndexMap<String, StepArtifact>,
     /// What a training-set step recorded.
     pub training_set: Option<TrainingSetId>,
+    /// A search's parent run and its trials so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+    /// It runs whatever the cache holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
 }
 
 impl PipelineStep {
@@ -134,8 +152,34 @@ impl PipelineStep {
             attempts: Vec::new(),
             outputs: IndexMap::new(),
             training_set: None,
+            sweep: None,
+            fresh: false,
         }
     }
+}
+
+/// A hyper-parameter search as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The parent of the trials' runs.
+    pub run: RunId,
+    /// Those that have ended, in the order of their end.
+    pub trials: Vec<Trial>,
+}
+
+/// One trial that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// From 0, in the order of the definition.
+    pub number: u32,
+    pub params: IndexMap<String, Scalar>,
+    /// The run that its command started, if it did.
+    pub run: Option<RunId>,
+    /// The metric's latest value; never NaN.
+    pub value: Option<f64>,
+    pub error: Option<String>,
+    pub outputs: IndexMap<String, StepArtifact>,
+    pub cpu_ms: Option<u64>,
 }
 
 /// The cache key of a step as it was last computed, by component: what "why it reran" is told from.

@@ -156,6 +156,7 @@ impl Tag {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     pub key: String,
+    #[serde(with = "crate::any_number")]
     pub value: f64,
     /// When it was logged.
     pub time: Timestamp,

@@ -31,6 +31,9 @@ pub struct StepSpec {
     /// Built in: feature views to bring up to date in the online store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub materialize: Vec<String>,
+    /// The command runs once for each trial of a hyper-parameter search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepSpec>,
     /// Built in: judge the newest version of this model that the pipeline run registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
@@ -74,6 +77,60 @@ pub struct TrainingSetSpec {
     /// `trigger.time` or a time: labels that had arrived by then count.
     #[serde(default = "trigger_time")]
     pub until: String,
+}
+
+/// `sweep = {..}`: trials of a hyper-parameter search. `{sweep.NAME}` in the command is filled in with each trial's value; the runs that
+/// the command starts become children of one parent run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SweepSpec {
+    /// Name to values: every combination is a trial.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub grid: IndexMap<String, Vec<Scalar>>,
+    /// Name to what is drawn from, `trials` times.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub random: IndexMap<String, Draw>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trials: Option<u32>,
+    /// The same seed draws the same trials.
+    #[serde(default)]
+    pub seed: u64,
+    /// The metric of the trials' runs that tells which is best.
+    pub metric: String,
+    #[serde(default)]
+    pub goal: Goal,
+    /// Trials at a time, as far as the pool has room for what each needs.
+    #[serde(default = "one")]
+    pub parallel: u32,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    #[default]
+    Min,
+    Max,
+}
+
+/// What a value is drawn from: a list, or a range; on a log scale, or whole numbers only, if it says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Draw {
+    OneOf(Vec<Scalar>),
+    Range(DrawRange),
+}
+
+/// `{ min = 0.001, max = 0.3, log = true }`; both ends belong to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrawRange {
+    pub min: f64,
+    pub max: f64,
+    #[serde(default)]
+    pub log: bool,
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// `retry = {..}`: `max` further attempts after the first, `wait * factor^n` between them.

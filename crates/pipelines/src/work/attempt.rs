@@ -2,18 +2,29 @@
 
 use super::step::{Place, input_artifact};
 use super::{BuiltInStep, Engine, Job, StepFailure, files};
+use crate::sweep::Values;
 use crate::template;
 use domain::entity::{PipelineStep, StepAttempt};
 use domain::{Digest, Fault};
 use indexmap::IndexMap;
 use ports::{ComputeError, JobEnd, JobId, JobSpec};
-use std::path::Path;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// What every step may see of the server's own environment.
 const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE"];
 /// Libraries that otherwise take every core.
 const THREADS: [&str; 4] = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
+
+/// What fills the placeholders of a command besides the run's parameters and the step's inputs.
+pub(super) struct Filling<'a> {
+    /// Outputs go here.
+    pub(super) out: PathBuf,
+    pub(super) trial: Option<&'a Values>,
+    /// The parent of the runs that the command starts, and the key that they are found by.
+    pub(super) parent: Option<(&'a str, &'a str)>,
+}
 
 impl Engine {
     pub(super) fn job_id(&self, job: &Job, step: &str, attempt: u32) -> JobId {
@@ -55,15 +66,11 @@ impl Engine {
             let path = env.get("PATH").cloned().unwrap_or_default();
             env.insert("PATH".into(), format!("{folder}:{path}"));
         }
-        let tags = format!(
-            r#"{{"trimtab.pipeline_run":"{}","trimtab.pipeline":"{}","trimtab.pipeline_version":"{}","trimtab.step":"{name}"}}"#,
-            job.run.id, job.run.pipeline, job.run.version
-        );
         let told = [
             ("MLFLOW_TRACKING_URI", self.config.tracking_uri.clone()),
             ("MLFLOW_EXPERIMENT_NAME", job.run.pipeline.clone()),
             // Read by the client for every run that it starts: the run is linked without a word in the user's code.
-            ("MLFLOW_RUN_CONTEXT", tags),
+            ("MLFLOW_RUN_CONTEXT", context(job, name, &[])),
             ("PYTHONUNBUFFERED", "1".into()),
             ("TRIMTAB_PIPELINE_RUN", job.run.id.to_string()),
             ("TRIMTAB_STEP", name.into()),
@@ -87,6 +94,8 @@ impl Engine {
         if place.spec.run.is_empty() {
             let built_in = BuiltInStep { run: &job.run, name, spec: &place.spec, out: out.clone() };
             step.training_set = self.built_in.run(&built_in).await.map_err(|failure| self.failure(failure))?;
+        } else if place.spec.sweep.is_some() {
+            return self.run_sweep(job, name, step, place, cancelled).await;
         } else {
             self.run_command(job, name, step, place, cancelled).await?;
         }
@@ -101,7 +110,7 @@ impl Engine {
         Ok(())
     }
 
-    fn failure(&self, failure: StepFailure) -> String {
+    pub(super) fn failure(&self, failure: StepFailure) -> String {
         if let StepFailure::Fault(fault) = &failure {
             tracing::error!(%fault, "a built-in step broke");
         }
@@ -117,24 +126,54 @@ impl Engine {
         cancelled: &watch::Receiver<bool>,
     ) -> Result<(), String> {
         let attempt = step.attempts.last_mut().expect("an attempt is described before it runs");
-        let mut command =
-            template::render(&place.spec.run, |kind, hole| self.fill(job, place, kind, hole)).map_err(|refusal| refusal.to_string())?;
+        let filling = Filling { out: place.out(), trial: None, parent: None };
+        let id = self.job_id(job, name, attempt.number);
+        let spec = self.job_spec(job, name, place, id, &filling, &place.log)?;
+        attempt.command.clone_from(&spec.command);
+        let end = self.run_job(spec, cancelled).await?;
+        attempt.exit = end.exit;
+        attempt.signal = end.signal;
+        attempt.timed_out = end.timed_out;
+        attempt.cpu_ms = end.cpu_ms;
+        attempt.peak_memory_bytes = end.peak_memory_bytes;
+        if end.is_success() && !end.cancelled { Ok(()) } else { Err(describe(&end, place)) }
+    }
+
+    /// The job of a command, its placeholders filled.
+    pub(super) fn job_spec(
+        &self,
+        job: &Job,
+        name: &str,
+        place: &Place,
+        id: JobId,
+        filling: &Filling<'_>,
+        log: &Path,
+    ) -> Result<JobSpec, String> {
+        let filled = template::render(&place.spec.run, |kind, hole| self.fill(job, place, filling, kind, hole));
+        let mut command = filled.map_err(|refusal| refusal.to_string())?;
         if let (Some(first), Some(python)) = (command.first_mut(), python(place))
             && (first == "python" || first == "python3")
         {
             *first = python;
         }
-        attempt.command.clone_from(&command);
-        let spec = JobSpec {
-            id: self.job_id(job, name, attempt.number),
+        let mut env = self.environment(job, name, place);
+        if let Some((parent, key)) = filling.parent {
+            env.insert("MLFLOW_RUN_CONTEXT".into(), context(job, name, &[("mlflow.parentRunId", parent), ("trimtab.trial", key)]));
+        }
+        Ok(JobSpec {
+            id,
             command,
-            env: self.environment(job, name, place).into_iter().collect(),
+            env: env.into_iter().collect(),
             dir: place.project.root.clone().into(),
-            log: place.log.clone(),
+            log: log.to_path_buf(),
             cpu: place.spec.need.cpu,
             mem_bytes: place.spec.need.mem_bytes()?,
             timeout: place.spec.timeout,
-        };
+        })
+    }
+
+    /// Runs a job to its end; asked to stop, its whole process tree dies.
+    pub(super) async fn run_job(&self, spec: JobSpec, cancelled: &watch::Receiver<bool>) -> Result<JobEnd, String> {
         let id = spec.id.clone();
         let mut cancelled = cancelled.clone();
         let running = self.compute.run(spec);
@@ -149,25 +188,20 @@ impl Engine {
                 }
             }
         };
-        let end = end.map_err(|error| match error {
+        end.map_err(|error| match error {
             ComputeError::Refused(refusal) => refusal.to_string(),
             ComputeError::Fault(fault) => describe_fault(&fault),
-        })?;
-        attempt.exit = end.exit;
-        attempt.signal = end.signal;
-        attempt.timed_out = end.timed_out;
-        attempt.cpu_ms = end.cpu_ms;
-        attempt.peak_memory_bytes = end.peak_memory_bytes;
-        if end.is_success() && !end.cancelled { Ok(()) } else { Err(describe(&end, place)) }
+        })
     }
 
-    fn fill(&self, job: &Job, place: &Place, kind: &str, hole: &str) -> Option<String> {
+    fn fill(&self, job: &Job, place: &Place, filling: &Filling<'_>, kind: &str, hole: &str) -> Option<String> {
         match kind {
             "in" => {
                 let artifact = input_artifact(job, place.spec.input.get(hole)?).ok()?;
                 Some(place.input(hole, artifact).to_string_lossy().into_owned())
             }
-            "out" => Some(place.out().join(place.spec.output.get(hole)?).to_string_lossy().into_owned()),
+            "out" => Some(filling.out.join(place.spec.output.get(hole)?).to_string_lossy().into_owned()),
+            "sweep" => filling.trial?.get(hole).map(ToString::to_string),
             _ => job.run.params.get(hole).map(ToString::to_string),
         }
     }
@@ -198,7 +232,20 @@ fn python(place: &Place) -> Option<String> {
     Some(Path::new(&place.project.root).join(python).to_string_lossy().into_owned())
 }
 
-fn describe(end: &JobEnd, place: &Place) -> String {
+/// Tags that the client puts on every run that the step starts.
+fn context(job: &Job, step: &str, more: &[(&str, &str)]) -> String {
+    let version = job.run.version.to_string();
+    let own = [
+        ("trimtab.pipeline_run", job.run.id.as_str()),
+        ("trimtab.pipeline", &job.run.pipeline),
+        ("trimtab.pipeline_version", &version),
+        ("trimtab.step", step),
+    ];
+    let tags: IndexMap<&str, &str> = own.into_iter().chain(more.iter().copied()).collect();
+    json!(tags).to_string()
+}
+
+pub(super) fn describe(end: &JobEnd, place: &Place) -> String {
     let mut what = match end {
         JobEnd { cancelled: true, .. } => "cancelled".to_owned(),
         JobEnd { timed_out: true, .. } => format!("no end within its timeout of {}", place.spec.timeout.unwrap_or_default()),

@@ -1,13 +1,14 @@
 //! Code and artifacts on disk: what is hashed into keys, what goes in and out of the artifact store.
 
 use crate::commands::{Fingerprint, declared};
-use domain::entity::{AppliedProject, StepArtifact};
+use domain::entity::{AppliedProject, PipelineStep, StepArtifact};
 use domain::spec::StepSpec;
 use domain::{Digest, Fault};
 use futures::StreamExt;
 use indexmap::IndexMap;
 use ports::{ArtifactStore, CommitError, MetadataStore, World};
 use sha2::Digest as _;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path};
 use tokio_util::io::ReaderStream;
@@ -99,6 +100,29 @@ pub fn fingerprint(store: &dyn MetadataStore, pipeline: &str) -> Result<Fingerpr
     let root = Path::new(&project.root);
     let code: Vec<_> = spec.step.values().map(|step| code_of(root, step)).collect();
     Ok(Fingerprint { code: Digest::of_json(&code), environment: environment_of(&project), git_commit: git_commit(root) })
+}
+
+/// What of a pipeline run's code and environment is not on disk any more as it was, one sentence each.
+pub fn changes(store: &dyn MetadataStore, steps: &[PipelineStep]) -> Result<Vec<String>, Fault> {
+    let world = World::new(store.snapshot()?);
+    let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(vec!["no project is applied".into()]) };
+    let root = Path::new(&project.root);
+    let mut changes = BTreeSet::new();
+    for step in steps {
+        for (part, recorded) in &step.key_parts {
+            if let Some(file) = part.strip_prefix("code.") {
+                match digest_file(&root.join(file)) {
+                    Ok((digest, _)) if digest == *recorded => {}
+                    Ok(_) => drop(changes.insert(format!("{file} has changed"))),
+                    Err(_) => drop(changes.insert(format!("{file} is gone"))),
+                }
+            }
+            if part == "environment" && environment_of(&project) != *recorded {
+                changes.insert("the interpreter or its lock file has changed".into());
+            }
+        }
+    }
+    Ok(changes.into_iter().collect())
 }
 
 /// Where an output lives in the artifact store.

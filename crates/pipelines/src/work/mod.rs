@@ -3,15 +3,18 @@
 mod attempt;
 mod files;
 mod step;
+mod sweep;
 
-pub use files::fingerprint;
+pub use files::{changes, fingerprint};
+pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
 
+use crate::check;
 use crate::commands::{self, Request};
 use crate::schedule;
 use async_trait::async_trait;
-use domain::entity::{CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
+use domain::entity::{CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind};
 use domain::spec::StepSpec;
-use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, TrainingSetId};
+use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use ports::{ArtifactStore, Clock, CommitError, ComputeBackend, MetadataStore, World, decide};
@@ -58,6 +61,12 @@ pub trait BuiltIn: Send + Sync {
     async fn key(&self, step: &BuiltInStep<'_>) -> Result<Option<Digest>, StepFailure>;
     /// Does it. A training set gives its id.
     async fn run(&self, step: &BuiltInStep<'_>) -> Result<Option<TrainingSetId>, StepFailure>;
+    /// Starts the tracking run that a search's trials have as their parent.
+    async fn open_sweep(&self, step: &BuiltInStep<'_>, trials: usize) -> Result<RunId, StepFailure>;
+    /// The run that a trial's command started, found by its tag `trimtab.trial`, and what it logged for the metric last.
+    async fn trial_run(&self, key: &str, spec: &StepSpec) -> Result<Option<(RunId, Option<f64>)>, StepFailure>;
+    /// Ends the parent run: it says which trial was best.
+    async fn close_sweep(&self, step: &BuiltInStep<'_>, run: &RunId, trials: &[Trial], best: Option<&Trial>) -> Result<(), StepFailure>;
 }
 
 /// Runs pipelines.
@@ -174,6 +183,11 @@ impl Engine {
             let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
             let version =
                 version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline)))?;
+            let mut version = version;
+            if let Some(step) = run.again.as_ref().and_then(|again| again.step.as_deref()) {
+                let needed = check::needed_for(&version.spec, step);
+                version.spec.step.retain(|name, _| needed.contains(name));
+            }
             run.state = RunState::Running;
             run.started.get_or_insert(wall);
             let mut steps = IndexMap::new();

@@ -24,6 +24,18 @@ impl BuiltIn for Rows {
         std::fs::write(step.out.join("rows"), b"rows").map_err(|e| Fault::because("writing", e))?;
         Ok(Some(TrainingSetId::new("ts-1")))
     }
+
+    async fn open_sweep(&self, _: &BuiltInStep<'_>, _: usize) -> Result<RunId, StepFailure> {
+        Ok(RunId::new("parent"))
+    }
+
+    async fn trial_run(&self, key: &str, _: &StepSpec) -> Result<Option<(RunId, Option<f64>)>, StepFailure> {
+        Ok(Some((RunId::new(key), key.split('/').nth(2).and_then(|number| number.parse().ok()))))
+    }
+
+    async fn close_sweep(&self, _: &BuiltInStep<'_>, _: &RunId, _: &[Trial], _: Option<&Trial>) -> Result<(), StepFailure> {
+        Ok(())
+    }
 }
 
 fn project() -> Project {

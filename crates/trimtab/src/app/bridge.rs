@@ -3,11 +3,13 @@
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use delivery::work::{Holdout, HoldoutRows};
-use domain::{Digest, ModelName, Range, Refusal, Scalar, Timestamp, TrainingSetId, VersionNumber};
+use domain::entity::Trial;
+use domain::spec::StepSpec;
+use domain::{Digest, ModelName, Range, Refusal, RunId, Scalar, Timestamp, TrainingSetId, VersionNumber};
 use features::{Catalog, FeatureError, Lookup, Tables, TrainingSets};
 use monitoring::work::References;
 use pipelines::{BuiltIn, BuiltInStep, StepFailure};
-use ports::{LoadError, MetadataStore, OnlineStore, PredictError, QueryError, ScoreError, Scorer};
+use ports::{Clock, LoadError, MetadataStore, OnlineStore, PredictError, QueryError, RunStore, ScoreError, Scorer};
 use serving::{FeatureRequest, FeatureSource, ModelPool, ServeError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,8 @@ const SCORE_LIMIT: Duration = Duration::from_secs(600);
 /// Implements what blocks ask of each other.
 pub struct Bridge {
     pub store: Arc<dyn MetadataStore>,
+    pub runs: Arc<dyn RunStore>,
+    pub clock: Arc<dyn Clock>,
     pub online: Arc<dyn OnlineStore>,
     pub catalog: Arc<Catalog>,
     pub tables: Arc<Tables>,
@@ -126,6 +130,18 @@ impl BuiltIn for Bridge {
             self.gate(step, model).await?;
         }
         Ok(None)
+    }
+
+    async fn open_sweep(&self, step: &BuiltInStep<'_>, trials: usize) -> Result<RunId, StepFailure> {
+        self.start_sweep(step, trials).await
+    }
+
+    async fn trial_run(&self, key: &str, spec: &StepSpec) -> Result<Option<(RunId, Option<f64>)>, StepFailure> {
+        self.run_of_trial(key, spec)
+    }
+
+    async fn close_sweep(&self, step: &BuiltInStep<'_>, run: &RunId, trials: &[Trial], best: Option<&Trial>) -> Result<(), StepFailure> {
+        self.finish_sweep(step, run, trials, best).await
     }
 }
 

@@ -7,6 +7,7 @@ mod facts;
 mod native;
 mod project;
 mod server;
+mod sweeps;
 
 pub use bridge::Bridge;
 pub use server::{Server, ServerConfig, asked_to_stop};
@@ -148,6 +149,8 @@ impl App {
         let pool = Arc::new(ModelPool::new(store.clone(), ports.models.clone()));
         let bridge = Arc::new(Bridge {
             store: store.clone(),
+            runs: ports.runs.clone(),
+            clock: clock.clone(),
             online: ports.online.clone(),
             catalog: catalog.clone(),
             tables: tables.clone(),

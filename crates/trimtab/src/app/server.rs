@@ -6,7 +6,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::serve::ListenerExt;
 use domain::entity::AppliedProject;
-use ports::Clock;
+use ports::{Clock, Poster};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracking::webhooks::work::WebhookWorker;
 
 /// How long requests under way may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -44,6 +45,7 @@ pub struct Server {
     closing: CancellationToken,
     serving: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    posting: JoinHandle<()>,
 }
 
 impl Server {
@@ -60,15 +62,19 @@ impl Server {
         let app_config = AppConfig::of(&home, url.clone(), config.replay);
         let app = Arc::new(App::start(local.ports, app_config, on_project).await?);
         let closing = CancellationToken::new();
-        let router = routes(&app, &url, &closing).await?;
+        let poster: Arc<dyn Poster> = Arc::new(back_notify::PublicPoster::new());
+        let router = routes(&app, &url, &closing, poster.clone()).await?;
         let (stop, stopping) = watch::channel(false);
+        let webhooks = WebhookWorker::new(app.ports.store.clone(), poster, app.ports.clock.clone());
+        let webhook_stop = stopping.clone();
+        let posting = tokio::spawn(async move { webhooks.run(webhook_stop).await });
         let serving = tokio::spawn(serve(listener, router, stopping.clone()));
         let keeping = tokio::spawn(keep_house(app.clone(), stopping, config.replay));
         if config.announce {
             let info = ServerInfo { url: url.clone(), pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() };
             home.announce(&info)?;
         }
-        Ok(Server { app, url, home, stop, closing, serving, keeping })
+        Ok(Server { app, url, home, stop, closing, serving, keeping, posting })
     }
 
     /// Serves until `until` is done, then drains and ends.
@@ -88,6 +94,8 @@ impl Server {
         }
         self.keeping.abort();
         let _ = self.keeping.await;
+        // It may wait for a slow receiver; what is not delivered is delivered after the next start.
+        self.posting.abort();
         self.app.stop().await;
     }
 }
@@ -111,7 +119,7 @@ fn project_python(project: &AppliedProject) -> Option<PathBuf> {
     Some(if python.contains('/') { Path::new(&project.root).join(python) } else { python.into() })
 }
 
-async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken) -> anyhow::Result<Router> {
+async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken, poster: Arc<dyn Poster>) -> anyhow::Result<Router> {
     let mlflow = api_mlflow::MlflowApi {
         store: app.ports.store.clone(),
         runs: app.ports.runs.clone(),
@@ -123,6 +131,7 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken) -> anyho
         store: app.ports.store.clone(),
         runs: app.ports.runs.clone(),
         rows: app.ports.rows.clone(),
+        artifacts: app.ports.artifacts.clone(),
         clock: app.ports.clock.clone(),
         gateway: app.gateway.clone(),
         labels: app.labels.clone(),
@@ -136,7 +145,7 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken) -> anyho
         closing: closing.clone(),
         facts: Arc::new(super::facts::LiveFacts::new(app, url)),
     };
-    Ok(api_mlflow::router(mlflow)
+    Ok(api_mlflow::with_webhooks(api_mlflow::router(mlflow), poster)
         .merge(api_inference::router(api_inference::InferenceApi { gateway: app.gateway.clone() }))
         .merge(api_native::router(native))
         .merge(web::router(pages)))

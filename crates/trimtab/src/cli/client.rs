@@ -64,6 +64,26 @@ impl Client {
         self.send(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
 
+    /// Writes an artifact; its bytes are streamed.
+    pub async fn put_artifact(&self, path: &str, body: reqwest::Body) -> anyhow::Result<()> {
+        self.send(self.http.put(self.artifact(path)).body(body)).await.map(|_| ())
+    }
+
+    /// The bytes of an artifact, as they come.
+    pub async fn get_artifact(&self, path: &str) -> anyhow::Result<impl futures::Stream<Item = reqwest::Result<bytes::Bytes>> + use<>> {
+        let answer = self.http.get(self.artifact(path)).send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(refusal(status.as_u16(), &answer.text().await.unwrap_or_default()).into());
+        }
+        Ok(answer.bytes_stream())
+    }
+
+    fn artifact(&self, path: &str) -> String {
+        let path: Vec<String> = path.split('/').map(super::encode).collect();
+        format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.url, path.join("/"))
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();

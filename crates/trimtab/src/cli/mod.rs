@@ -1,10 +1,14 @@
 //! The command line: `trimtab <noun> <verb>`. Standard output is data, standard error is talk.
 
 pub mod client;
+mod export;
 mod follow;
+mod import;
 mod init;
 pub mod progress;
+mod run;
 mod show;
+mod table;
 
 use crate::app::{Server, ServerConfig};
 use crate::clock::SystemClock;
@@ -96,12 +100,64 @@ pub enum Command {
     /// Pipelines and their runs.
     #[command(subcommand)]
     Pipeline(PipelineCommand),
+    /// Tracking runs: search, compare, reproduce.
+    #[command(subcommand)]
+    Run(run::RunCommand),
+    /// Experiments.
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
     /// Registered models.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Incidents.
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// Take in what another tracking server knows: ids, times, deleted runs, aliases and artifact locations stay.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Write runs as Parquet: runs, params, tags, metrics.
+    Export {
+        /// The folder to write to.
+        #[arg(long, default_value = "export")]
+        out: PathBuf,
+        /// Experiments by name or id, comma-separated; none means all.
+        #[arg(short, long, default_value = "")]
+        experiment: String,
+        #[arg(short, long, default_value = "")]
+        filter: String,
+        /// active, deleted or all.
+        #[arg(long, default_value = "active")]
+        view: String,
+        /// Only the latest value of each metric.
+        #[arg(long)]
+        latest: bool,
+    },
+    /// Free what deleted runs and experiments hold: rows, artifacts, names.
+    Gc {
+        /// Only what was deleted longer ago than this.
+        #[arg(long, default_value = "0d")]
+        older_than: String,
+        /// Only say what would be freed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum ExperimentCommand {
+    /// List them, deleted ones too.
+    Ls,
+}
+
+#[derive(Subcommand)]
+pub enum ImportCommand {
+    /// From sqlite:///FILE, postgresql://..., http://... or an mlruns folder. Run it again to go on where it stopped.
+    Mlflow {
+        address: String,
+        /// That server's --artifacts-destination: its files are copied.
+        #[arg(long)]
+        artifacts: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -173,6 +229,16 @@ pub enum ModelCommand {
     Show { model: String },
     /// Make the champion before this one champion again.
     Rollback { model: String },
+    /// Make a version champion by hand; the override is recorded with who did it. A protected model refuses.
+    Promote { model: String, version: u64 },
+    /// What is different between two versions: the runs that made them.
+    Diff {
+        model: String,
+        a: u64,
+        b: u64,
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: table::Output,
+    },
 }
 
 #[derive(Subcommand)]
@@ -249,11 +315,28 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::Model(ModelCommand::Rollback { model }) => {
             client.post(&format!("/api/v1/models/{}/rollback", encode(&model)), &json!({})).await?
         }
+        Command::Model(ModelCommand::Promote { model, version }) => {
+            client.post(&format!("/api/v1/models/{}/promote", encode(&model)), &json!({ "version": version })).await?
+        }
+        Command::Model(ModelCommand::Diff { model, a, b, output }) => {
+            return run::diff_versions(client, &model, [a, b], if common.json { table::Output::Json } else { output }).await;
+        }
         Command::Incident(IncidentCommand::Ls) => client.get("/api/v1/incidents").await?,
         Command::Incident(IncidentCommand::Show { id }) => client.get(&format!("/api/v1/incidents/{}", encode(&id))).await?,
         Command::Incident(IncidentCommand::Retrain { id }) => {
             client.post(&format!("/api/v1/incidents/{}/retrain", encode(&id)), &json!({})).await?
         }
+        Command::Run(command) => return run::run(client, command, common.json).await,
+        Command::Experiment(ExperimentCommand::Ls) => return run::experiments(client, common.json).await,
+        Command::Import(ImportCommand::Mlflow { address, artifacts }) => {
+            return import::mlflow(client, &address, artifacts.as_deref(), common.json).await;
+        }
+        Command::Export { out, experiment, filter, view, latest } => {
+            let query = [("experiment", &experiment), ("filter", &filter), ("view", &view)];
+            let query = query.map(|(name, value)| format!("{name}={}", encode(value))).join("&");
+            return export::export(client, &query, &out, !latest, common.json).await;
+        }
+        Command::Gc { older_than, dry_run } => client.post("/api/v1/gc", &json!({ "older_than": older_than, "dry_run": dry_run })).await?,
         Command::Up { .. } | Command::Demo { .. } | Command::Init { .. } => Value::Null,
     };
     show::print(&answer, common.json)?;

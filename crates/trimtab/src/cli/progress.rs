@@ -54,11 +54,26 @@ impl Progress {
         };
     }
 
+    /// How much there is so far, when nobody knows of how much.
+    pub fn count(&mut self, so_far: &str) {
+        let every = if self.terminal { Duration::from_millis(100) } else { QUIET };
+        if self.told.elapsed() < every {
+            return;
+        }
+        self.told = Instant::now();
+        let mut err = std::io::stderr();
+        let _ = if self.terminal {
+            write!(err, "\r{}: {so_far}", self.what).and_then(|()| err.flush())
+        } else {
+            writeln!(err, "{}: {so_far} after {} s", self.what, self.began.elapsed().as_secs())
+        };
+    }
+
     /// Clears the bar.
     pub fn end(&self) {
         if self.terminal {
             let mut err = std::io::stderr();
-            let _ = write!(err, "\r{}\r", " ".repeat(self.what.len() + BAR + 30)).and_then(|()| err.flush());
+            let _ = write!(err, "\r{}\r", " ".repeat(self.what.len() + BAR + 60)).and_then(|()| err.flush());
         }
     }
 }
