@@ -51,5 +51,6 @@ fi
 suite "the same calls to a genuine MLflow server" "$python" "$tests/mlflow_differential.py" "$binaries/trimtab" "$python"
 suite "start, refuse, survive, end" "$python" "$tests/server.py" "$binaries/trimtab"
 suite "killed under eight writers" "$python" "$tests/durability.py" "$binaries/trimtab"
+suite "moving in and out" "$python" "$tests/moving.py" "$binaries/trimtab"
 suite "the pages in a browser" "$tests/browser.sh" "$binaries" "$python"
 exit "$failed"

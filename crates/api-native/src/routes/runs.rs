@@ -17,7 +17,7 @@ use tracking::import::{Item, Taken, take};
 
 #[derive(Deserialize)]
 pub(super) struct RunsQuery {
-    /// Names or ids, comma-separated; none means every active one.
+    /// Names or ids, comma-separated; none means every active one, or every one if deleted runs are asked for.
     #[serde(default)]
     experiment: String,
     #[serde(default)]
@@ -32,11 +32,12 @@ pub(super) struct RunsQuery {
 }
 
 pub(super) async fn list(State(api): State<Api>, Asked(query): Asked<RunsQuery>) -> Result<Json<Page<Run>>, ApiError> {
+    let view = view(query.view.as_deref())?;
     let search = RunSearch {
-        experiments: experiments_of(&api, &query.experiment)?,
+        experiments: experiments_of(&api, &query.experiment, view)?,
         filter: Expr::parse_runs(&query.filter)?,
         order: orders(&query.order).map(|key| OrderBy::parse_runs(&key)).collect::<Result<_, _>>()?,
-        view: view(query.view.as_deref())?,
+        view,
         limit: limit(query.limit)?,
         token: query.after,
     };
@@ -71,11 +72,12 @@ fn view(word: Option<&str>) -> Result<ViewType, Refusal> {
     }
 }
 
-fn experiments_of(api: &Api, names: &str) -> Result<Vec<ExperimentId>, ApiError> {
+fn experiments_of(api: &Api, names: &str, view: ViewType) -> Result<Vec<ExperimentId>, ApiError> {
     let all = api.world()?.experiments()?;
     let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
-        return Ok(all.into_iter().filter(|one| one.lifecycle_stage == LifecycleStage::Active).map(|one| one.id).collect());
+        let wanted = |one: &Experiment| view != ViewType::Active || one.lifecycle_stage == LifecycleStage::Active;
+        return Ok(all.into_iter().filter(wanted).map(|one| one.id).collect());
     }
     let find = |name: &&str| {
         let found = all.iter().find(|one| one.name == *name).or_else(|| all.iter().find(|one| one.id.as_str() == *name));
