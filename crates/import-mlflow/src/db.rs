@@ -170,8 +170,7 @@ fn read_sqlite(
     let conn = rusqlite::Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(std::time::Duration::from_secs(30))?;
     let mut query = conn.prepare(sql)?;
-    let columns: Arc<HashMap<String, usize>> =
-        Arc::new(query.column_names().into_iter().enumerate().map(|(at, name)| (name.to_owned(), at)).collect());
+    let columns: Arc<HashMap<String, usize>> = Arc::new(query.column_names().enumerate().map(|(at, name)| (name.to_owned(), at)).collect());
     let mut found = query.query(rusqlite::params_from_iter(args))?;
     let mut piece = Vec::new();
     while let Some(row) = found.next()? {
