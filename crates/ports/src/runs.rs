@@ -37,6 +37,25 @@ pub struct RunSearch {
     pub token: Option<String>,
 }
 
+impl RunSearch {
+    /// Clauses that a filter may have: each costs a look at a key of all runs.
+    pub const CLAUSES_MAX: usize = 100;
+    /// Keys that an order may have.
+    pub const ORDER_MAX: usize = 20;
+
+    /// Refuses what no person asks; stores call it first.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let parts = [("clauses", self.filter.0.len(), Self::CLAUSES_MAX), ("keys of an order", self.order.len(), Self::ORDER_MAX)];
+        match parts.into_iter().find(|(_, count, most)| count > most) {
+            Some((what, count, most)) => {
+                let what = format!("a search may have at most {most} {what}, this one has {count}");
+                Err(Refusal::invalid("search/too_long", what).hint("narrow it in several searches"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// A page of results; `token` asks for the next one.
 #[derive(Clone, Debug)]
 pub struct Page<T> {

@@ -218,9 +218,10 @@ fn comparison(s: &mut Statement, column: &str, clause: &Clause) -> String {
         (Op::Like, Value::Text(pattern)) => format!("is_like({}, {column})", s.bind(pattern.clone())),
         (Op::Ilike, Value::Text(pattern)) => format!("is_ilike({}, {column})", s.bind(pattern.clone())),
         (Op::In | Op::NotIn, Value::List(list)) => {
-            let places: Vec<String> = list.iter().map(|one| s.bind(one.clone())).collect();
+            // As one value: SQLite binds no more than 32,766 of them.
+            let list = s.bind(serde_json::to_string(list).expect("a list of texts has a JSON form"));
             let not = if clause.op == Op::NotIn { "NOT " } else { "" };
-            format!("{column} {not}IN ({})", places.join(", "))
+            format!("{column} {not}IN (SELECT value FROM json_each({list}))")
         }
         (Op::Eq | Op::Ne, Value::Text(text)) => {
             let sign = if clause.op == Op::Eq { "=" } else { "<>" };

@@ -47,6 +47,7 @@ struct Candidate {
 impl Reader {
     /// Runs that fit, a page of them.
     pub(crate) fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError> {
+        search.check()?;
         let after = Place::after(search)?;
         let found =
             if search.order.is_empty() { self.newest_fitting(search, after.as_ref()) } else { self.ordered(search, after.as_ref()) }?;
@@ -60,6 +61,7 @@ impl Reader {
 
     /// How many fit.
     pub(crate) fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        search.check()?;
         let fitting = self.fitting(search)?;
         let mut count = 0;
         for group in groups(search) {

@@ -5,11 +5,12 @@
 use super::runs::{Both, create, dataset, id, log_metrics, metric, param, refused, run, search, searchable, write};
 use crate::{CurveBuilder, DatasetSummary, RunLog, RunSearch, SearchError, ViewType, sample};
 use domain::entity::{LifecycleStage, Metric, Run, Tag};
-use domain::filter::{Clause, Field, Op, Value};
+use domain::filter::{Clause, Field, Op, OrderBy, Value};
 use domain::{Actor, Batch, ExperimentId, OrderedNumber, RunId, RunWrite, Timestamp};
 
 pub(super) async fn suite(make: &impl Fn() -> Both) {
     counts_are_true(make()).await;
+    endless_searches_are_refused(make()).await;
     intervals_are_sampled_evenly(make()).await;
     curves_lose_no_spike(make()).await;
     keys_are_those_of_active_runs(make()).await;
@@ -30,6 +31,24 @@ async fn counts_are_true(store: Both) {
     let good = Clause { field: Field::Metric("mae".into()), op: Op::Lt, value: Value::Number(3.0) };
     assert_eq!(count(&search(vec![good])), 2);
     assert_eq!(count(&RunSearch { experiments: Vec::new(), ..search(Vec::new()) }), 0);
+}
+
+/// More clauses than SQLite nests expressions, more values than it binds.
+async fn endless_searches_are_refused(store: Both) {
+    searchable(&store).await;
+    let clause = |field: &str, op: Op, value: Value| Clause { field: Field::Attribute(field.into()), op, value };
+    let ids: Vec<String> = (0..100_000).map(|n| id(n).to_string()).collect();
+    let many = search(vec![clause("run_id", Op::In, Value::List(ids.clone()))]);
+    assert_eq!((store.1.count(&many).unwrap(), store.1.search(&many).unwrap().items.len()), (5, 5));
+    assert_eq!(store.1.count(&search(vec![clause("run_id", Op::NotIn, Value::List(ids))])).unwrap(), 0);
+    let same = clause("status", Op::Ne, Value::Text("KILLED".into()));
+    assert_eq!(store.1.count(&search(vec![same.clone(); RunSearch::CLAUSES_MAX])).unwrap(), 5);
+    let order = vec![OrderBy { field: Field::Attribute("status".into()), descending: false }; 5000];
+    for endless in [search(vec![same; 5000]), RunSearch { order, ..search(Vec::new()) }] {
+        for result in [store.1.search(&endless).map(|_| ()), store.1.count(&endless).map(|_| ())] {
+            assert!(matches!(result, Err(SearchError::Refused(refusal)) if refusal.code == "search/too_long"));
+        }
+    }
 }
 
 fn curve_points() -> Vec<Metric> {

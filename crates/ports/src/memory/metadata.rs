@@ -209,6 +209,7 @@ impl RunStore for MemoryStore {
     }
 
     fn count(&self, search: &RunSearch) -> Result<u64, SearchError> {
+        search.check()?;
         Ok(self.runs().fitting(search).count() as u64)
     }
 

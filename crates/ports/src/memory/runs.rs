@@ -191,6 +191,7 @@ impl Runs {
     }
 
     pub(super) fn search(&self, search: &RunSearch) -> Result<Page<Run>, SearchError> {
+        search.check()?;
         let after = Place::after(search)?;
         let mut found: Vec<(Place, &Run)> = self.fitting(search).map(|run| (Place::of(run, &search.order), run)).collect();
         found.retain(|(place, _)| after.as_ref().is_none_or(|after| place.compare(after, &search.order) == Ordering::Greater));
