@@ -198,9 +198,11 @@ def measure(server, prepare, connections, seconds):
 
     def work():
         try:
-            call, connection = prepare(server), Connection(server.address)
-            call(connection, 0)
+            call = prepare(server)
+            call(Connection(server.address), 0)
             ready.wait()
+            # A new one: a server may have closed the other while the slowest caller made ready.
+            connection = Connection(server.address)
             end, n = time.monotonic() + seconds, 1
             while (began := time.monotonic()) < end:
                 call(connection, n)
