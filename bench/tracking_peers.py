@@ -11,17 +11,18 @@ if log-batch takes more than 1/20 of the peer's CPU.
 import argparse
 import json
 import os
-import signal
 import socket
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import house  # noqa: E402 - the path is set above
 
 BUDGET = 20
 POINTS = 100_000
@@ -68,30 +69,10 @@ def pss_mb(pid):
 
 
 class Server:
-    def __init__(self, command, address, home):
-        self.home = home
-        log = open(home / "server.log", "w")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=home, start_new_session=True)
-        self.address = address or self.told()
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                self.ask("GET", "/health")
-                return
-            except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    sys.exit(f"{command[0]} did not start: {(home / 'server.log').read_text()[-2000:]}")
-                time.sleep(0.1)
-
-    def told(self):
-        """Where Trimtab says that it is."""
-        for _ in range(600):
-            try:
-                host, port = json.loads((self.home / "server.json").read_text())["url"].removeprefix("http://").split(":")
-                return host, int(port)
-            except (OSError, ValueError):
-                time.sleep(0.1)
-        sys.exit(f"trimtab did not start: {(self.home / 'server.log').read_text()[-2000:]}")
+    def __init__(self, started):
+        self.started, self.process = started, started.process
+        host, port = started.url.removeprefix("http://").split(":")
+        self.address = host, int(port)
 
     def ask(self, verb, path, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -105,12 +86,7 @@ class Server:
         return self.ask("POST", f"{API}/runs/create", {"experiment_id": "0", "start_time": 1})["run"]["info"]["run_id"]
 
     def end(self):
-        os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.started.stop()
 
 
 class Connection:
@@ -260,7 +236,7 @@ def fill_trimtab(server, runs):
 
 def fill_mlflow(server, runs):
     server.long = server.run()
-    database = sqlite3.connect(server.home / "mlflow.db", timeout=60)
+    database = sqlite3.connect(server.started.database, timeout=60)
     rows = {"runs": [], "params": [], "metrics": [], "latest": [], "tags": []}
     for n in range(runs):
         run = f"{n:032x}"
@@ -287,15 +263,8 @@ def fill_mlflow(server, runs):
 def start(name, home, trimtab):
     home.mkdir()
     if name == "trimtab":
-        return Server([trimtab, "up", "--home", str(home), "--listen", "127.0.0.1:0"], None, home)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "artifacts")]
-    if name == "mlflow, 1 worker":
-        command += ["--workers", "1"]
-    return Server(command, ("127.0.0.1", port), home)
+        return Server(house.Server(trimtab, home / "home"))
+    return Server(house.Genuine(sys.executable, home, workers=1 if name == "mlflow, 1 worker" else None, jobs=True))
 
 
 def main():

@@ -13,7 +13,6 @@ import http.client
 import json
 import random
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,35 +20,14 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from house import LIMIT_S, Server
+
 WRITERS = 8
 KEYS = ["loss", "mae", "rmse", "lr", "grad"]
-LIMIT_S = 60
 
 
-class Server:
-    """A `trimtab up` on a free port, in one home from start to start."""
-
-    def __init__(self, binary, home):
-        self.binary, self.home = binary, home
-
-    def start(self):
-        command = [self.binary, "up", "--home", self.home, "--listen", "127.0.0.1:0", "--json"]
-        self.log = open(self.home.parent / "server.log", "a")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
-        text = ""
-        while not text.rstrip().endswith("}"):
-            line = self.process.stdout.readline()
-            assert line, f"the server did not start: {(self.home.parent / 'server.log').read_text()[-2000:]}"
-            text += line
-        self.address = urlsplit(json.loads(text)["url"]).netloc
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def connect(self):
-        return http.client.HTTPConnection(self.address, timeout=LIMIT_S)
+def connect(server):
+    return http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=LIMIT_S)
 
 
 def call(connection, verb, path, body=None, **query):
@@ -69,7 +47,7 @@ class Writer(threading.Thread):
     def __init__(self, server, seed):
         super().__init__(daemon=True)
         self.random = random.Random(seed)
-        self.connection = server.connect()
+        self.connection = connect(server)
         created = call(self.connection, "POST", "runs/create", {"experiment_id": "0", "start_time": 1})
         self.run_id = created["run"]["info"]["run_id"]
         self.acknowledged, self.in_doubt, self.surprise = 0, None, None
@@ -97,7 +75,7 @@ def batch(run_id, n):
 
 def reckon(server, writers):
     """Compares what is there with what was acknowledged; gives how many batches in doubt are there and how many are not."""
-    connection = server.connect()
+    connection = connect(server)
     whole = absent = 0
     for writer in writers:
         assert writer.surprise is None, writer.surprise
@@ -136,7 +114,6 @@ def main():
         home.mkdir()
         server = Server(o.binary.resolve(), home)
         began = time.monotonic()
-        server.start()
         try:
             while time.monotonic() - began < o.seconds:
                 writers = [Writer(server, chance.random()) for _ in range(WRITERS)]

@@ -14,8 +14,6 @@ import json
 import os
 import random
 import re
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import requests
+
+from house import Genuine, Server
 
 API = "/api/2.0/mlflow/"
 TIMES = {
@@ -1167,60 +1167,6 @@ def odd_requests(both):
     both("POST", "/ajax-api/2.0/mlflow/experiments/create", {"name": "ajax"}, compare=lambda a: None)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait(url, process, log):
-    for _ in range(1200):
-        try:
-            if requests.get(f"{url}/health", timeout=2).status_code == 200:
-                return
-        except requests.RequestException:
-            pass
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    sys.exit(f"the server at {url} did not start:\n{Path(log).read_text()[-2000:]}")
-
-
-def start_genuine(python, folder):
-    port = free_port()
-    log = Path(folder) / "genuine.log"
-    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [python, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/genuine.db", "--artifacts-destination", f"{folder}/artifacts",
-               "--serve-artifacts", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, env=env, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    wait(url, process, log)
-    return process, url
-
-
-def start_ours(binary, folder):
-    home, log = Path(folder) / "home", Path(folder) / "ours.log"
-    process = subprocess.Popen([binary, "up", "--home", home, "--listen", "127.0.0.1:0"], stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True)
-    for _ in range(600):
-        if (home / "server.json").exists():
-            url = json.loads((home / "server.json").read_text())["url"]
-            wait(url, process, log)
-            return process, url
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    sys.exit(f"{binary} did not start:\n{log.read_text()[-2000:]}")
-
-
-def end(process):
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def main():
     target, python = sys.argv[1], (sys.argv[2] if len(sys.argv) > 2 else sys.executable)
     only = set(filter(None, os.environ.get("PARTS", "").split(",")))
@@ -1229,13 +1175,13 @@ def main():
         try:
             genuine_url = os.environ.get("GENUINE_URL")
             if not genuine_url:
-                process, genuine_url = start_genuine(python, folder)
-                started.append(process)
+                started.append(Genuine(python, folder))
+                genuine_url = started[-1].url
             if target.startswith("http"):
                 url = target
             else:
-                process, url = start_ours(target, folder)
-                started.append(process)
+                started.append(Server(target, Path(folder) / "home"))
+                url = started[-1].url
             both = Both(Side("genuine", genuine_url), Side("ours", url.rstrip("/")))
             for function in PARTS:
                 if only and function.__name__ not in only:
@@ -1248,8 +1194,8 @@ def main():
                 except Exception as error:
                     both.fail(function.__name__, f"broke off: {type(error).__name__}: {error}", "", "")
         finally:
-            for process in started:
-                end(process)
+            for server in started:
+                server.stop()
     used = {why for _, why in both.explained}
     for pattern, _, why in EXPLAINED:
         if not only and why not in used:

@@ -2,6 +2,8 @@
 
     tests/moving.py TRIMTAB
 
+With TRIMTAB_TEST_POSTGRES=postgresql://USER:PASSWORD@HOST/DB, an empty database, that kind of store is tried too; it needs psycopg.
+
 The last line is `N passed, N failed`.
 """
 
@@ -11,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import mlflow
@@ -21,7 +22,9 @@ from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LinearRegression
 
-BINARY = sys.argv[1]
+from house import Genuine, Server
+
+BINARY = os.path.abspath(sys.argv[1])
 WORK = Path(tempfile.mkdtemp())
 
 
@@ -83,29 +86,13 @@ def command(home, *arguments):
     return json.loads(done.stdout)
 
 
-class Server:
-    def __init__(self, home):
-        self.process = subprocess.Popen([BINARY, "up", "--home", home, "--listen", "127.0.0.1:0"], stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                self.url = json.loads(Path(home, "server.json").read_text())["url"]
-                return
-            except (OSError, ValueError, KeyError):
-                time.sleep(0.1)
-        raise AssertionError("the server did not start")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-
-
 def imported(source, expected, home):
     """Imports, twice; then the client sees what it saw."""
     first = command(home, "import", "mlflow", source)
     assert not first["refused"], first
     again = command(home, "import", "mlflow", source)
     assert not again["refused"], again
-    server = Server(home)
+    server = Server(BINARY, home)
     try:
         seen = picture(server.url)
     finally:
@@ -122,8 +109,41 @@ def a_sqlite_file_comes_along():
     assert first["read"]["runs"] == 8 and first["read"]["points"] >= 88, first
 
 
+def a_folder_comes_along():
+    folder = (WORK / "store").as_uri()
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    fill(folder)
+    imported(str(WORK / "store"), picture(folder), str(WORK / "folder-home"))
+
+
+def a_running_server_comes_along_with_its_artifacts():
+    genuine = Genuine(sys.executable, WORK)
+    try:
+        fill(genuine.url)
+        mlflow.set_experiment("with files")
+        with mlflow.start_run():
+            mlflow.log_text("what was written", "a folder/ü.txt")
+        first = imported(genuine.url, picture(genuine.url), str(WORK / "server-home"))
+        assert first["artifacts"] > 0 and first["left"] == ["the numbers of deleted model versions: a server does not tell them"], first
+    finally:
+        genuine.stop()
+    server = Server(BINARY, WORK / "server-home")
+    try:
+        run = MlflowClient(server.url).search_runs([MlflowClient(server.url).get_experiment_by_name("with files").experiment_id])[0]
+        mlflow.set_tracking_uri(server.url)
+        assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/a folder/ü.txt") == "what was written"
+    finally:
+        server.stop()
+
+
+def a_postgresql_comes_along():
+    """Only where one is named: it is no part of what the suite installs."""
+    fill(POSTGRES)
+    imported(POSTGRES, picture(POSTGRES), str(WORK / "postgres-home"))
+
+
 def a_version_number_is_not_given_twice():
-    server = Server(str(WORK / "home"))
+    server = Server(BINARY, WORK / "home")
     try:
         client = MlflowClient(server.url)
         source = client.get_model_version("lin", "1").source
@@ -147,7 +167,7 @@ def deleted_things_are_freed_with_their_names():
     dry = command(home, "gc", "--dry-run")
     freed = command(home, "gc")
     assert (dry["runs"], freed["runs"], freed["experiments"]) == (2, 2, 1), (dry, freed)
-    server = Server(home)
+    server = Server(BINARY, home)
     try:
         client = MlflowClient(server.url)
         client.create_experiment("gone")
@@ -183,12 +203,17 @@ def main():
 SQLITE = f"sqlite:///{WORK / 'mlflow.db'}"
 TESTS = [
     a_sqlite_file_comes_along,
+    a_folder_comes_along,
+    a_running_server_comes_along_with_its_artifacts,
     runs_go_out_as_parquet,
     the_command_line_searches_and_compares,
     a_version_number_is_not_given_twice,
     deleted_things_are_freed_with_their_names,
 ]
 os.chdir(WORK)
+POSTGRES = os.environ.get("TRIMTAB_TEST_POSTGRES")
+if POSTGRES:
+    TESTS.append(a_postgresql_comes_along)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 fill(SQLITE)
 PICTURE = picture(SQLITE)

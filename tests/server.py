@@ -7,66 +7,18 @@ Needs nothing but the standard library. Each test has a home of its own.
 import http.server
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from house import LIMIT_S, Server
+
 BINARY = os.path.abspath(sys.argv[1])
-LIMIT_S = 60
-
-
-class Server:
-    """A `trimtab up` on a free port."""
-
-    def __init__(self, home):
-        self.home = Path(home)
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [BINARY, "up", "--home", self.home, "--listen", "127.0.0.1:0", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=open(self.home.parent / "server.log", "a"),
-            text=True,
-        )
-        text = ""
-        while not text.rstrip().endswith("}"):
-            line = self.process.stdout.readline()
-            assert line, f"the server did not start: {(self.home.parent / 'server.log').read_text()[-2000:]}"
-            text += line
-        self.url = json.loads(text)["url"]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=LIMIT_S)
-
-    def ask(self, path, body=None, raw=None):
-        """Status and JSON of a request."""
-        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers={"content-type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            text = error.read()
-            return error.code, json.loads(text) if text[:1] in b"{[" else text.decode()
-
-    def cli(self, *arguments, cwd=None):
-        command = [BINARY, *arguments, "--home", str(self.home)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=LIMIT_S)
-        return done.returncode, done.stdout, done.stderr
 
 
 @contextmanager
@@ -74,7 +26,7 @@ def server(project=None):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "home").mkdir()
-        running = Server(folder / "home")
+        running = Server(BINARY, folder / "home")
         running.project = folder / "project"
         running.project.mkdir()
         try:
@@ -253,6 +205,83 @@ def test_resume_repeats_no_finished_step_and_a_second_run_is_cached():
         assert code == 2 and "no parameter `m`" in err, err
 
 
+TRIAL = """
+import json, os, sys, time, urllib.request
+def call(path, body):
+    url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/" + path
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    return json.load(urllib.request.urlopen(request, timeout=30))
+x = float(sys.argv[1])
+with open("count", "a") as count:
+    print(x, os.getpid(), file=count, flush=True)
+while x == 2 and not os.path.exists("go"):
+    time.sleep(0.02)
+tags = [{"key": key, "value": value} for key, value in json.loads(os.environ["MLFLOW_RUN_CONTEXT"]).items()]
+run = call("runs/create", {"experiment_id": "0", "start_time": 1, "tags": tags})["run"]["info"]["run_id"]
+if x != 4:
+    call("runs/log-metric", {"run_id": run, "key": "mae", "value": x * x, "timestamp": 1, "step": 0})
+with open(sys.argv[2], "w") as out:
+    out.write(str(x))
+"""
+SWEEP = """
+[pipeline.tune.step.search]
+run = ["python3", "trial.py", "{sweep.x}", "{out.m}"]
+out = { m = "m.txt" }
+sweep = { grid = { x = [3, 1, 4, 2] }, metric = "mae", parallel = 2 }
+[pipeline.tune.step.use]
+run = ["cp", "{in.m}", "best"]
+in = { m = "search.m", best = "search.best" }
+"""
+
+
+def test_a_sweep_killed_half_way_repeats_no_trial_and_hands_on_the_best():
+    with server() as s:
+        (s.project / "trial.py").write_text(TRIAL)
+        apply(s, SWEEP)
+        _, asked = s.ask("/api/v1/pipelines/tune/runs", {"trigger": "command"})
+        path = f"/api/v1/pipeline-runs/{asked['pipeline_run']}"
+        step = lambda name="search": next(one for one in s.ask(path)[1]["steps"] if one["name"] == name)
+        ran = lambda: [line.split() for line in (s.project / "count").read_text().splitlines()]
+        wait_for("three trials", lambda: len((step().get("sweep") or {"trials": []})["trials"]) == 3)
+        wait_for("the fourth", lambda: len(ran()) == 4)
+        left = next(pid for x, pid in ran() if x == "2.0")
+        s.kill()
+        s.start()
+        wait_for("the trial that was left running to be ended", lambda: not alive(left))
+        (s.project / "go").touch()
+        wait_for("the end", lambda: s.ask(path)[1]["state"] == "succeeded")
+        counts = {x: sum(x == other for other, _ in ran()) for x, _ in ran()}
+        assert counts == {"3.0": 1, "1.0": 1, "4.0": 2, "2.0": 2}, f"measured trials do not run again: {counts}"
+        assert (s.project / "best").read_text() == "1.0"
+        assert step("use")["state"] == "succeeded"
+        parent = s.ask(f"/api/v1/runs/{step()['sweep']['run']}")[1]
+        assert parent["status"] == "FINISHED" and parent["metrics"][0]["value"] == 1, parent
+        code, out, err = s.cli("run", "ls", "--filter", f"tags.`mlflow.parentRunId` = '{parent['id']}' and metrics.mae > 0", "--json")
+        assert code == 0 and len(json.loads(out)["items"]) == 3, (out, err)
+        # What a step made is made again with the inputs that it had; changed code is said first.
+        child = json.loads(out)["items"][0]["id"]
+        code, out, err = s.cli("run", "reproduce", child, "--json")
+        assert code == 0 and json.loads(out)["changed"] == [] and "code trial.py" in json.loads(out)["recorded"], (out, err)
+        (s.project / "trial.py").write_text(TRIAL + "\n")
+        code, out, err = s.cli("run", "reproduce", child, "--go")
+        assert code == 6 and "trial.py has changed" in err, err
+        code, out, err = s.cli("run", "reproduce", child, "--go", "--anyway")
+        assert code == 0, err
+        again = s.ask(path.replace("tune-1", "tune-2"))[1]
+        assert [one["name"] for one in again["steps"]] == ["search"] and again["again"]["of"] == "tune-1", again
+
+
+def test_a_sweep_that_measures_nothing_says_why():
+    with server() as s:
+        (s.project / "trial.py").write_text(TRIAL)
+        apply(s, SWEEP.replace("[3, 1, 4, 2]", "[4]"))
+        code, _, err = s.cli("pipeline", "run", "tune")
+        assert code == 1 and "none of 1 trials" in err and "logged no number for `mae`" in err, err
+        (s.project / "trimtab.toml").write_text(SWEEP.replace("{sweep.x}", "{sweep.y}"))
+        code, _, err = s.cli("apply", cwd=s.project)
+        assert code == 2 and "`{sweep.y}` names nothing" in err and "x" in err, err
+
+
 def test_cancel_ends_the_whole_tree():
     second = "setsid sleep 300 & echo $! > daemon; sleep 300 & echo $! > child; wait"
     with server(STEPS.format(second=second, more="")) as s:
@@ -339,7 +368,7 @@ def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room():
         home.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", home], check=True)
         try:
-            s = Server(home)
+            s = Server(BINARY, home)
             s.project = Path(folder) / "project"
             s.project.mkdir()
             (s.project / "weather.csv").write_text("city,at,temp\ndc,2011-01-01T00:00:00Z,1.5\n")

@@ -34,10 +34,15 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Refusal> {
 
 impl PageQuery {
     /// The page of a list that is in order; an entity's key names its place, so that what is added meanwhile shifts nothing.
-    pub(crate) fn of<E: Entity>(&self, mut all: Vec<E>) -> Result<Page<E>, ApiError> {
+    pub(crate) fn of<E: Entity>(&self, all: Vec<E>) -> Result<Page<E>, ApiError> {
+        self.by(all, Entity::key)
+    }
+
+    /// The page of a list whose items are named by `key`.
+    pub(crate) fn by<T>(&self, mut all: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>, ApiError> {
         let limit = limit(self.limit)?;
         if let Some(after) = &self.after {
-            let place = all.iter().position(|item| item.key() == *after);
+            let place = all.iter().position(|item| key(item) == *after);
             let place = place.ok_or_else(|| {
                 Refusal::invalid("page/after", format!("`{after}` is not in this list")).hint("begin again without `after`")
             })?;
@@ -45,6 +50,6 @@ impl PageQuery {
         }
         let more = all.len() > limit;
         all.truncate(limit);
-        Ok(Page { next: all.last().filter(|_| more).map(Entity::key), items: all })
+        Ok(Page { next: all.last().filter(|_| more).map(key), items: all })
     }
 }

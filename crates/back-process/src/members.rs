@@ -80,7 +80,8 @@ impl Members {
 
     fn is_marked(&self, pid: i32) -> bool {
         let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
-        environment.split(|byte| *byte == 0).any(|variable| variable == self.mark)
+        let is_ours = |variable: &[u8]| variable.strip_prefix(self.mark.as_slice()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+        environment.split(|byte| *byte == 0).any(is_ours)
     }
 
     pub(crate) fn usage(&self) -> UsageSample {

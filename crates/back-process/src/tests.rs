@@ -65,6 +65,24 @@ async fn cancel_ends_a_job_that_ignores_the_first_signal() {
 }
 
 #[tokio::test]
+async fn reaping_a_job_ends_its_parts_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |id: &JobId| {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("60").env_clear().env(members::COOKIE, &id.0);
+        command.spawn().unwrap()
+    };
+    let job = JobId(format!("{}.1", folder.path().display()));
+    let neighbour = JobId(format!("{}0", job.0));
+    let (mut part, mut other) = (start(&job.part("trial-0")), start(&neighbour));
+    LocalPool::new(1, 1 << 30).reap(&job).await.unwrap();
+    assert!(!part.wait().unwrap().success());
+    assert!(other.try_wait().unwrap().is_none(), "job 10 is no part of job 1");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[tokio::test]
 async fn what_asks_for_too_much_is_refused_and_what_takes_too_much_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let pool = LocalPool::new(1, 64 << 20);

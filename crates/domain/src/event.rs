@@ -62,6 +62,8 @@ events! {
     Features TrainingSetRecorded { training_set: TrainingSetId, model: String, rows: u64, cutoff: Timestamp, content: Digest }
     /// An experiment was created.
     Tracking ExperimentCreated { experiment: ExperimentId, name: String }
+    /// Something that another tracking server knew was taken in, as it was there.
+    Tracking Imported { what: String }
     /// A run began.
     Tracking RunStarted { run: RunId, experiment: ExperimentId, name: String, pipeline_run: Option<PipelineRunId> }
     /// A run ended.

@@ -46,22 +46,14 @@ impl Server {
         serde_json::from_str(&text).map_err(|error| ImportError::reading(&self.url, error))
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Value, ImportError> {
-        self.ask(self.http.post(format!("{}/api/2.0/mlflow/{path}", self.url)).json(body)).await
-    }
-
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, ImportError> {
-        let mut url =
-            reqwest::Url::parse(&format!("{}/api/2.0/mlflow/{path}", self.url)).map_err(|error| ImportError::reading(&self.url, error))?;
-        url.query_pairs_mut().extend_pairs(query);
-        self.ask(self.http.get(url)).await
+    fn pages(&self, ask: Ask) -> Pages<'_> {
+        Pages { server: self, ask, token: Some(String::new()) }
     }
 
     async fn experiments(&self, out: &Out) -> Result<Vec<String>, ImportError> {
         let mut ids = Vec::new();
-        let mut token = String::new();
-        loop {
-            let page = self.post("experiments/search", &json!({ "view_type": "ALL", "max_results": 1000, "page_token": token })).await?;
+        let mut pages = self.pages(Ask::Post("experiments/search", json!({ "view_type": "ALL", "max_results": 1000 })));
+        while let Some(page) = pages.next().await? {
             for given in list(&page, "experiments") {
                 let id = word(given, "experiment_id");
                 let experiment = Experiment {
@@ -76,69 +68,54 @@ impl Server {
                 send(out, Item::Experiment(experiment)).await?;
                 ids.push(id);
             }
-            token = word(&page, "next_page_token");
-            if token.is_empty() {
-                return Ok(ids);
-            }
         }
+        Ok(ids)
     }
 
     async fn runs(&self, experiment: &str, out: &Out) -> Result<(), ImportError> {
-        let mut token = String::new();
-        loop {
-            let body = json!({ "experiment_ids": [experiment], "run_view_type": "ALL", "max_results": PAGE, "page_token": token,
-                "order_by": ["attributes.start_time ASC"] });
-            let page = self.post("runs/search", &body).await?;
+        let body = json!({ "experiment_ids": [experiment], "run_view_type": "ALL", "max_results": PAGE,
+            "order_by": ["attributes.start_time ASC"] });
+        let mut pages = self.pages(Ask::Post("runs/search", body));
+        while let Some(page) = pages.next().await? {
             for given in list(&page, "runs") {
                 let run = run(given);
                 let (id, stage) = (run.id.clone(), run.lifecycle_stage);
                 let keys: Vec<String> = list(&given["data"], "metrics").map(|metric| word(metric, "key")).collect();
                 send(out, Item::Run(run)).await?;
                 for key in keys {
-                    self.history(&id, &key, out).await?;
+                    self.history(&id, key, out).await?;
                 }
                 send(out, Item::RunEnd { run: id, stage }).await?;
             }
-            token = word(&page, "next_page_token");
-            if token.is_empty() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
-    async fn history(&self, run: &RunId, key: &str, out: &Out) -> Result<(), ImportError> {
-        let mut token = String::new();
-        loop {
-            let most = HISTORY.to_string();
-            let query = [("run_id", run.as_str()), ("metric_key", key), ("max_results", &most), ("page_token", &token)];
-            let page = self.get("metrics/get-history", if token.is_empty() { &query[..3] } else { &query }).await?;
+    async fn history(&self, run: &RunId, key: String, out: &Out) -> Result<(), ImportError> {
+        let query = vec![("run_id", run.to_string()), ("metric_key", key), ("max_results", HISTORY.to_string())];
+        let mut pages = self.pages(Ask::Get("metrics/get-history", query));
+        while let Some(page) = pages.next().await? {
             let points: Vec<Metric> = list(&page, "metrics").map(metric).collect();
             for piece in points.chunks(POINTS) {
                 send(out, Item::Points { run: run.clone(), points: piece.to_vec() }).await?;
             }
-            token = word(&page, "next_page_token");
-            if token.is_empty() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// Older servers know no logged models.
-    async fn logged_models(&mut self, experiments: &[String], out: &Out) -> Result<(), ImportError> {
+    async fn logged_models(&self, experiments: &[String], out: &Out) -> Result<(), ImportError> {
         for chunk in experiments.chunks(100) {
-            let mut token = String::new();
+            let mut pages = self.pages(Ask::Post("logged-models/search", json!({ "experiment_ids": chunk })));
             loop {
-                let page = match self.post("logged-models/search", &json!({ "experiment_ids": chunk, "page_token": token })).await {
-                    Ok(page) => page,
+                let page = match pages.next().await {
+                    Ok(Some(page)) => page,
+                    Ok(None) => break,
                     Err(ImportError::Refused(refusal)) if refusal.what.contains("404") => return Ok(()),
                     Err(other) => return Err(other),
                 };
                 for given in list(&page, "models") {
                     send(out, Item::LoggedModel(logged_model(given))).await?;
-                }
-                token = word(&page, "next_page_token");
-                if token.is_empty() {
-                    break;
                 }
             }
         }
@@ -146,33 +123,22 @@ impl Server {
     }
 
     async fn registry(&self, out: &Out) -> Result<(), ImportError> {
-        let mut token = String::new();
-        loop {
-            let query = [("max_results", "100"), ("page_token", token.as_str())];
-            let page = self.get("registered-models/search", if token.is_empty() { &query[..1] } else { &query }).await?;
+        let mut pages = self.pages(Ask::Get("registered-models/search", vec![("max_results", "100".into())]));
+        while let Some(page) = pages.next().await? {
             for given in list(&page, "registered_models") {
                 self.model(given, out).await?;
             }
-            token = word(&page, "next_page_token");
-            if token.is_empty() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     async fn model(&self, given: &Value, out: &Out) -> Result<(), ImportError> {
         let name = word(given, "name");
         let mut versions = Vec::new();
-        let mut token = String::new();
         let filter = format!("name = '{}'", name.replace('\'', "''"));
-        loop {
-            let query = [("filter", filter.as_str()), ("max_results", "1000"), ("page_token", token.as_str())];
-            let page = self.get("model-versions/search", if token.is_empty() { &query[..2] } else { &query }).await?;
+        let mut pages = self.pages(Ask::Get("model-versions/search", vec![("filter", filter), ("max_results", "1000".into())]));
+        while let Some(page) = pages.next().await? {
             versions.extend(list(&page, "model_versions").map(version));
-            token = word(&page, "next_page_token");
-            if token.is_empty() {
-                break;
-            }
         }
         versions.sort_by_key(|version| version.version);
         let model = RegisteredModel {
@@ -193,6 +159,45 @@ impl Server {
             send(out, Item::Alias { model: ModelName::new(name.as_str()), alias: word(alias, "alias"), version }).await?;
         }
         Ok(())
+    }
+}
+
+/// A question whose answer comes in pages.
+enum Ask {
+    Post(&'static str, Value),
+    Get(&'static str, Vec<(&'static str, String)>),
+}
+
+/// The pages of an answer, one after the other.
+struct Pages<'a> {
+    server: &'a Server,
+    ask: Ask,
+    /// Asks for the next page, the first one with no text; `None`: that was the last.
+    token: Option<String>,
+}
+
+impl Pages<'_> {
+    async fn next(&mut self) -> Result<Option<Value>, ImportError> {
+        let Some(token) = self.token.take() else { return Ok(None) };
+        let url = |path: &str| format!("{}/api/2.0/mlflow/{path}", self.server.url);
+        let http = &self.server.http;
+        let request = match &mut self.ask {
+            Ask::Post(path, body) => {
+                body["page_token"] = token.into();
+                http.post(url(path)).json(body)
+            }
+            Ask::Get(path, query) => {
+                let mut address = reqwest::Url::parse(&url(path)).map_err(|error| ImportError::reading(&self.server.url, error))?;
+                address.query_pairs_mut().extend_pairs(query.iter());
+                if !token.is_empty() {
+                    address.query_pairs_mut().append_pair("page_token", &token);
+                }
+                http.get(address)
+            }
+        };
+        let page = self.server.ask(request).await?;
+        self.token = Some(word(&page, "next_page_token")).filter(|next| !next.is_empty());
+        Ok(Some(page))
     }
 }
 

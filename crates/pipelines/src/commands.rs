@@ -3,7 +3,7 @@
 use crate::check;
 use domain::entity::{Again, AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
 use domain::spec::PipelineSpec;
-use domain::{Actor, Batch, Digest, Event, PipelineRunId, Refusal, Scalar, Timestamp};
+use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
 use ports::{CommitError, World};
 
@@ -73,29 +73,10 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
         None => next_id(world, &request.pipeline)?,
     };
     let version = version_of(world, &mut batch, &request.pipeline, &spec, &request.fingerprint, now)?;
-    batch.write(&PipelineRun {
-        id: id.clone(),
-        pipeline: request.pipeline.clone(),
-        version,
-        params,
-        trigger: request.trigger.clone(),
-        state: RunState::Queued,
-        cancel_asked: false,
-        requested: now,
-        started: None,
-        ended: None,
-        error: None,
-        again: None,
-    });
     for step in spec.step.keys() {
         batch.write(&PipelineStep::waiting(id.clone(), step));
     }
-    batch.say(Event::PipelineRunRequested {
-        pipeline_run: id.clone(),
-        pipeline: request.pipeline.clone(),
-        version,
-        trigger: request.trigger.kind.clone(),
-    });
+    queue(&mut batch, PipelineRun { version, params, ..PipelineRun::queued(id.clone(), &request.pipeline, request.trigger.clone(), now) });
     Ok((batch, id))
 }
 
@@ -178,7 +159,7 @@ pub fn rerun(
     let mut batch = Batch::new(actor.clone(), now);
     let again = next_id(world, &old.pipeline)?;
     let version = world.get::<PipelineVersion>(&format!("{}/{}", old.pipeline, old.version))?;
-    let spec = version.map(|version| version.spec).unwrap_or_default();
+    let spec = version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", old.version, old.pipeline)))?.spec;
     let names: Vec<String> = match step {
         None => spec.step.keys().cloned().collect(),
         Some(step) if spec.step.contains_key(step) => check::needed_for(&spec, step).into_iter().collect(),
@@ -206,27 +187,22 @@ pub fn rerun(
         }
         batch.write(&new);
     }
-    batch.write(&PipelineRun {
-        id: again.clone(),
-        trigger: Trigger { kind: TriggerKind::Command, ..old.trigger },
-        state: RunState::Queued,
-        cancel_asked: false,
-        requested: now,
-        started: None,
-        ended: None,
-        error: None,
-        again: Some(Again { of: id.clone(), step: step.map(str::to_owned) }),
-        pipeline: old.pipeline.clone(),
-        version: old.version,
-        params: old.params,
-    });
-    batch.say(Event::PipelineRunRequested {
-        pipeline_run: again.clone(),
-        pipeline: old.pipeline,
-        version: old.version,
-        trigger: TriggerKind::Command,
-    });
+    let trigger = Trigger { kind: TriggerKind::Command, ..old.trigger };
+    let queued = PipelineRun::queued(again.clone(), &old.pipeline, trigger, now);
+    let repeats = Again { of: id.clone(), step: step.map(str::to_owned) };
+    queue(&mut batch, PipelineRun { version: old.version, params: old.params, again: Some(repeats), ..queued });
     Ok((batch, again))
+}
+
+/// A run that the engine will find waiting, and the event that wakes it.
+fn queue(batch: &mut Batch, run: PipelineRun) {
+    batch.write(&run);
+    batch.say(Event::PipelineRunRequested {
+        pipeline_run: run.id,
+        pipeline: run.pipeline,
+        version: run.version,
+        trigger: run.trigger.kind,
+    });
 }
 
 fn next_id(world: &World, pipeline: &str) -> Result<PipelineRunId, CommitError> {

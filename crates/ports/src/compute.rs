@@ -8,6 +8,13 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub String);
 
+impl JobId {
+    /// A part of this job, by name: reaping the job reaps its parts.
+    pub fn part(&self, name: &str) -> JobId {
+        JobId(format!("{}/{name}", self.0))
+    }
+}
+
 /// What is to be run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
@@ -54,7 +61,7 @@ pub trait ComputeBackend: Send + Sync {
     async fn run(&self, job: JobSpec) -> Result<JobEnd, ComputeError>;
     /// Ends a queued or running job; one that is not there is no error.
     async fn cancel(&self, job: &JobId);
-    /// Ends what an earlier process of this program left running of the job.
+    /// Ends what an earlier process of this program left running of the job and of its parts.
     async fn reap(&self, job: &JobId) -> Result<(), Fault>;
     /// Slots of the pool: `(cpu in use, cpu in all)`.
     fn usage(&self) -> (u32, u32);

@@ -101,7 +101,8 @@ pub fn update(world: &World, id: &RunId, change: RunChange, actor: &Actor, now: 
     Ok((batch, run))
 }
 
-fn is_final(status: RunStatus) -> bool {
+/// Whether nothing more will come of a run.
+pub(crate) fn is_final(status: RunStatus) -> bool {
     matches!(status, RunStatus::Finished | RunStatus::Failed | RunStatus::Killed)
 }
 

@@ -140,6 +140,7 @@ fn tracking(event: &Event) -> Sentence {
         Event::ExperimentCreated { experiment, name } => {
             say("experiment ").link(name.as_str(), link::experiment(experiment.as_str())).say(" was created")
         }
+        Event::Imported { what } => say(format!("{what} was imported")),
         Event::RunStarted { run, name, pipeline_run, .. } => {
             let began = say("run ").run(run, name).say(" began");
             match pipeline_run {

@@ -113,22 +113,8 @@ pub(super) async fn history(
     Ok(Json(Page { items: page.points, next: page.token }))
 }
 
-#[derive(Serialize)]
-pub(super) struct Experiments {
-    items: Vec<Experiment>,
-    next: Option<String>,
-}
-
-pub(super) async fn experiments(State(api): State<Api>, Asked(page): Asked<PageQuery>) -> Result<Json<Experiments>, ApiError> {
-    let all = api.world()?.experiments()?;
-    let limit = limit(page.limit)?;
-    let from = match &page.after {
-        None => 0,
-        Some(after) => all.iter().position(|one| one.id.as_str() == after).map_or(all.len(), |at| at + 1),
-    };
-    let items: Vec<Experiment> = all.iter().skip(from).take(limit).cloned().collect();
-    let next = items.last().filter(|_| from + items.len() < all.len()).map(|last| last.id.to_string());
-    Ok(Json(Experiments { items, next }))
+pub(super) async fn experiments(State(api): State<Api>, Asked(page): Asked<PageQuery>) -> Result<Json<Page<Experiment>>, ApiError> {
+    Ok(Json(page.by(api.world()?.experiments()?, |experiment| experiment.id.to_string())?))
 }
 
 #[derive(Deserialize)]

@@ -50,6 +50,7 @@ fn tracking(event: &Event) -> String {
         Event::RunStarted { run, name, pipeline_run: Some(pipeline_run), .. } => {
             format!("run {name} ({run}) began, in pipeline run {pipeline_run}")
         }
+        Event::Imported { what } => format!("{what} was imported"),
         Event::RunStarted { run, name, .. } => format!("run {name} ({run}) began"),
         Event::RunFinished { run, status } => match status {
             RunStatus::Finished => format!("run {run} finished"),

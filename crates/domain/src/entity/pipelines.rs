@@ -79,6 +79,26 @@ pub struct PipelineRun {
     pub again: Option<Again>,
 }
 
+impl PipelineRun {
+    /// A run that waits for the engine: version 0 and no parameters, until they are told.
+    pub fn queued(id: PipelineRunId, pipeline: &str, trigger: Trigger, requested: Timestamp) -> Self {
+        PipelineRun {
+            id,
+            pipeline: pipeline.into(),
+            version: 0,
+            params: IndexMap::new(),
+            trigger,
+            state: RunState::Queued,
+            cancel_asked: false,
+            requested,
+            started: None,
+            ended: None,
+            error: None,
+            again: None,
+        }
+    }
+}
+
 /// How a pipeline run repeats another: the same version, parameters and trigger time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Again {

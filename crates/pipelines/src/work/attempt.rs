@@ -4,7 +4,7 @@ use super::step::{Place, input_artifact};
 use super::{BuiltInStep, Engine, Job, StepFailure, files};
 use crate::sweep::Values;
 use crate::template;
-use domain::entity::{PipelineStep, StepAttempt};
+use domain::entity::{PipelineStep, StepArtifact, StepAttempt};
 use domain::{Digest, Fault};
 use indexmap::IndexMap;
 use ports::{ComputeError, JobEnd, JobId, JobSpec};
@@ -99,15 +99,22 @@ impl Engine {
         } else {
             self.run_command(job, name, step, place, cancelled).await?;
         }
+        step.outputs.extend(self.keep_outputs(place, &out).await?);
+        Ok(())
+    }
+
+    /// Puts every declared output of a folder into the store; one that was not written is named.
+    pub(super) async fn keep_outputs(&self, place: &Place, out: &Path) -> Result<IndexMap<String, StepArtifact>, String> {
+        let mut outputs = IndexMap::new();
         for (output, file) in &place.spec.output {
             let path = out.join(file);
             if !path.is_file() {
                 return Err(format!("it ended well but wrote no `{file}` (output {output}); write it to {{out.{output}}}"));
             }
             let kept = files::keep(&*self.artifacts, &path, file).await.map_err(|fault| fault.to_string())?;
-            step.outputs.insert(output.clone(), kept);
+            outputs.insert(output.clone(), kept);
         }
-        Ok(())
+        Ok(outputs)
     }
 
     pub(super) fn failure(&self, failure: StepFailure) -> String {

@@ -2,7 +2,6 @@
 
 use super::{BuiltInStep, Engine, Job, StepFailure, as_fault, files, raised};
 use crate::key::{self, KeyInput};
-use crate::sweep;
 use domain::entity::{AppliedProject, CacheEntry, LastStepKey, PipelineStep, StepArtifact, StepAttempt, StepState};
 use domain::spec::StepSpec;
 use domain::{Digest, Event, Fault, Refusal};
@@ -37,11 +36,6 @@ impl Engine {
         for attempt in &mut step.attempts {
             if attempt.ended.is_none() {
                 self.compute.reap(&self.job_id(job, name, attempt.number)).await?;
-                for number in
-                    0..job.version.spec.step.get(name).and_then(|spec| spec.sweep.as_ref()).map_or(0, |sweep| sweep::trials(sweep).len())
-                {
-                    self.compute.reap(&self.trial_id(job, name, attempt.number, number as u32)).await?;
-                }
                 attempt.ended = Some(self.clock.wall_now());
                 attempt.error = Some("the server stopped while it ran".into());
             }

@@ -8,7 +8,6 @@ use domain::entity::{PipelineStep, Sweep, Trial};
 use domain::spec::SweepSpec;
 use futures::{FutureExt, StreamExt};
 use indexmap::IndexMap;
-use ports::JobId;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tokio::sync::watch;
@@ -115,8 +114,7 @@ impl Engine {
         cancelled: &watch::Receiver<bool>,
         trial: &mut Trial,
     ) -> Result<(), String> {
-        let id = self.trial_id(job, name, told.attempt, told.number);
-        self.compute.reap(&id).await.map_err(|fault| fault.to_string())?;
+        let id = self.job_id(job, name, told.attempt).part(&format!("trial-{}", told.number));
         let out = place.out().join(format!("trial-{}", told.number));
         let _ = tokio::fs::remove_dir_all(&out).await;
         tokio::fs::create_dir_all(&out).await.map_err(|e| format!("its folder cannot be made: {e}"))?;
@@ -135,24 +133,14 @@ impl Engine {
             trial.value = None;
             return Err(describe(&end, place));
         }
-        for (output, file) in &place.spec.output {
-            let path = out.join(file);
-            if !path.is_file() {
-                trial.value = None;
-                return Err(format!("it ended well but wrote no `{file}` (output {output}); write it to {{out.{output}}}"));
-            }
-            let kept = files::keep(&*self.artifacts, &path, file).await.map_err(|fault| fault.to_string())?;
-            trial.outputs.insert(output.clone(), kept);
-        }
+        let value = trial.value.take();
+        trial.outputs = self.keep_outputs(place, &out).await?;
+        trial.value = value;
         if trial.value.is_none() {
             let metric = place.spec.sweep.as_ref().map(|sweep| sweep.metric.as_str()).unwrap_or_default();
             return Err(format!("its run logged no number for `{metric}`; log it with mlflow.log_metric in a run of this command"));
         }
         Ok(())
-    }
-
-    pub(super) fn trial_id(&self, job: &Job, step: &str, attempt: u32, number: u32) -> JobId {
-        JobId(format!("{}.t{number}", self.job_id(job, step, attempt).0))
     }
 }
 

@@ -37,13 +37,21 @@ impl Progress {
         }
     }
 
+    /// Whether it is time to tell again; if so, it counts as told.
+    fn is_due(&mut self) -> bool {
+        let every = if self.terminal { Duration::from_millis(100) } else { QUIET };
+        let due = self.told.elapsed() >= every;
+        if due {
+            self.told = Instant::now();
+        }
+        due
+    }
+
     /// How much of it is done, from 0 to 1, and where it is.
     pub fn at(&mut self, done: f64, place: &str) {
-        let every = if self.terminal { Duration::from_millis(100) } else { QUIET };
-        if self.told.elapsed() < every {
+        if !self.is_due() {
             return;
         }
-        self.told = Instant::now();
         let mut err = std::io::stderr();
         let _ = if self.terminal {
             let full = (done.clamp(0.0, 1.0) * BAR as f64) as usize;
@@ -56,11 +64,9 @@ impl Progress {
 
     /// How much there is so far, when nobody knows of how much.
     pub fn count(&mut self, so_far: &str) {
-        let every = if self.terminal { Duration::from_millis(100) } else { QUIET };
-        if self.told.elapsed() < every {
+        if !self.is_due() {
             return;
         }
-        self.told = Instant::now();
         let mut err = std::io::stderr();
         let _ = if self.terminal {
             write!(err, "\r{}: {so_far}", self.what).and_then(|()| err.flush())

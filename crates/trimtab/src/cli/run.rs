@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::encode;
-use super::show;
+use super::show::{self, cell};
 use super::table::{Output, Table};
 use clap::{Args, Subcommand};
 use domain::{Refusal, Timestamp};
@@ -198,7 +198,7 @@ fn value_at(run: &Value, column: &str) -> String {
         "tags" | "tag" => "tags",
         _ => return text(run, column),
     };
-    list_of(run, kind).find(|item| item["key"] == key).map(|item| figure(&item["value"])).unwrap_or_default()
+    list_of(run, kind).find(|item| item["key"] == key).map(|item| cell(&item["value"])).unwrap_or_default()
 }
 
 /// Runs side by side: a row for each param, metric and tag.
@@ -421,26 +421,9 @@ pub(super) fn list_of<'a>(value: &'a Value, key: &str) -> impl DoubleEndedIterat
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
+/// A field as it is shown; one that is not there is empty.
 pub(super) fn text(value: &Value, key: &str) -> String {
-    value.get(key).map(figure).unwrap_or_default()
-}
-
-/// A value as it is shown: numbers short.
-pub(super) fn figure(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => {
-            let float = number.as_f64().unwrap_or(f64::NAN);
-            if float != 0.0 && !(1e-4..1e9).contains(&float.abs()) { format!("{float:e}") } else { short(float) }
-        }
-        other => other.to_string(),
-    }
-}
-
-fn short(float: f64) -> String {
-    let text = format!("{float:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    value.get(key).filter(|value| !value.is_null()).map(cell).unwrap_or_default()
 }
 
 /// `2011-03-01 12:00`.

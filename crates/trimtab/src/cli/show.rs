@@ -1,5 +1,6 @@
 //! JSON for people: tables for lists, lines for one thing.
 
+use super::table::Table;
 use serde_json::{Map, Value};
 use std::io::Write;
 
@@ -80,35 +81,20 @@ fn write_table(out: &mut impl Write, rows: &[Value], indent: usize) -> std::io::
         }
     }
     let text = |row: &Value, name: &str| row.get(name).filter(|value| !value.is_object()).map(cell).unwrap_or_default();
-    let widths: Vec<usize> = columns
-        .iter()
-        .map(|name| rows.iter().map(|row| text(row, name).chars().count()).max().unwrap_or(0).max(name.len()).min(60))
-        .collect();
-    let line = |cells: Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", shorten(cell, *width)));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    writeln!(out, "{:indent$}{}", "", line(columns.iter().map(|name| (*name).to_owned()).collect()))?;
-    rows.iter().try_for_each(|row| writeln!(out, "{:indent$}{}", "", line(columns.iter().map(|name| text(row, name)).collect())))
+    let cells = rows.iter().map(|row| columns.iter().map(|name| text(row, name)).collect());
+    let table = Table { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: cells.collect() };
+    table.write_table(out, indent)
 }
 
-fn shorten(text: &str, width: usize) -> String {
-    let one_line = text.replace('\n', " ");
-    if one_line.chars().count() <= width {
-        return one_line;
-    }
-    let mut short: String = one_line.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
-fn cell(value: &Value) -> String {
+/// A value as people read it: numbers short, what is not there a dash.
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
-        Value::Number(number) => match number.as_f64() {
-            Some(float) if number.is_f64() => format!("{float:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-            _ => number.to_string(),
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float != 0.0 && !(1e-4..1e9).contains(&float.abs()) => format!("{float:e}"),
+            Some(float) => format!("{float:.6}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+            None => number.to_string(),
         },
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => other.to_string(),

@@ -21,7 +21,7 @@ pub struct Table {
 }
 
 /// The widest cell that a table shows whole.
-const WIDEST: usize = 48;
+const WIDEST: usize = 60;
 
 impl Table {
     /// A table with these columns.
@@ -33,7 +33,7 @@ impl Table {
     pub fn print(&self, output: Output) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         match output {
-            Output::Table => self.write_table(&mut out),
+            Output::Table => self.write_table(&mut out, 0),
             Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&self.objects())?),
             Output::Csv => self.write_csv(&mut out),
             Output::Md => self.write_markdown(&mut out),
@@ -45,16 +45,17 @@ impl Table {
         self.rows.iter().map(object).collect()
     }
 
-    fn write_table(&self, out: &mut impl Write) -> std::io::Result<()> {
+    /// In columns, each line after some spaces.
+    pub fn write_table(&self, out: &mut impl Write, indent: usize) -> std::io::Result<()> {
         if self.rows.is_empty() {
-            return writeln!(out, "none");
+            return writeln!(out, "{:indent$}none", "");
         }
         let longest = |at: usize| self.rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> =
             self.columns.iter().enumerate().map(|(at, name)| longest(at).min(WIDEST).max(name.chars().count())).collect();
         for row in std::iter::once(&self.columns).chain(&self.rows) {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", one_line(cell)));
-            writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+            writeln!(out, "{:indent$}{}", "", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         Ok(())
     }
@@ -106,6 +107,6 @@ mod tests {
         };
         assert_eq!(text(&|out| table.write_csv(out)), "a,b\n\"x,\"\"y\"\"\nz\",p|q\n");
         assert_eq!(text(&|out| table.write_markdown(out)), "| a | b |\n| --- | --- |\n| x,\"y\" z | p\\|q |\n");
-        assert_eq!(text(&|out| table.write_table(out)), "a        b\nx,\"y\" z  p|q\n");
+        assert_eq!(text(&|out| table.write_table(out, 0)), "a        b\nx,\"y\" z  p|q\n");
     }
 }

@@ -111,13 +111,11 @@ fn one_death_at_each_write_alone() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
 fn one_death_at_each_write_of_drift_heals() {
     kill_once("drift_heals");
 }
 
 #[test]
-#[ignore = "takes two minutes"]
 fn one_death_at_each_write_of_beyond_repair() {
     kill_once("beyond_repair");
 }

@@ -1,0 +1,96 @@
+"""What the tests of the binary share: servers, ours and the genuine one, that are there when they are asked for."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+LIMIT_S = 60
+
+
+class Server:
+    """A `trimtab up` on a free port, in one home from start to start. It says where it is when it answers."""
+
+    def __init__(self, binary, home):
+        self.binary, self.home = binary, Path(home)
+        self.start()
+
+    def start(self):
+        log = self.home.parent / "server.log"
+        command = [self.binary, "up", "--home", self.home, "--listen", "127.0.0.1:0", "--json"]
+        with open(log, "a") as errors:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+        text = ""
+        while not text.rstrip().endswith("}"):
+            line = self.process.stdout.readline()
+            assert line, f"the server did not start: {log.read_text()[-2000:]}"
+            text += line
+        self.url = json.loads(text)["url"]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=LIMIT_S)
+
+    def ask(self, path, body=None, raw=None):
+        """Status and JSON of a request."""
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers={"content-type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            text = error.read()
+            return error.code, json.loads(text) if text[:1] in b"{[" else text.decode()
+
+    def cli(self, *arguments, cwd=None):
+        """Exit code and both streams of a command that talks to this home."""
+        command = [self.binary, *arguments, "--home", str(self.home)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=LIMIT_S)
+        return done.returncode, done.stdout, done.stderr
+
+
+class Genuine:
+    """A genuine MLflow server over one SQLite file; with one worker and no job runners, unless it shall be as it comes."""
+
+    def __init__(self, python, folder, workers=1, jobs=False):
+        self.folder = Path(folder)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.database = self.folder / "genuine.db"
+        command = [python, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.database}", "--serve-artifacts"]
+        command += ["--artifacts-destination", f"{folder}/artifacts", "--host", "127.0.0.1", "--port", str(port)]
+        command += [] if workers is None else ["--workers", str(workers)]
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        if not jobs:
+            environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        log = self.folder / "genuine.log"
+        with open(log, "w") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+        # It says nowhere when it is ready: it is asked until it answers.
+        for _ in range(1200):
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                    return
+            except OSError:
+                assert self.process.poll() is None, f"the genuine server did not start: {log.read_text()[-2000:]}"
+                time.sleep(0.1)
+        raise AssertionError(f"the genuine server gives no answer: {log.read_text()[-2000:]}")
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
