@@ -53,4 +53,5 @@ suite "start, refuse, survive, end" "$python" "$tests/server.py" "$binaries/trim
 suite "killed under eight writers" "$python" "$tests/durability.py" "$binaries/trimtab"
 suite "moving in and out" "$python" "$tests/moving.py" "$binaries/trimtab"
 suite "the pages in a browser" "$tests/browser.sh" "$binaries" "$python"
+suite "the loop on real data, and its pages" "$python" "$tests/loop.py" "$binaries/trimtab" "$python"
 exit "$failed"

@@ -22,10 +22,15 @@ impl Writer {
     /// A little upkeep in a transaction of its own; says whether there was any.
     pub(crate) fn tidy(&mut self) -> bool {
         match self.try_tidy() {
-            Ok(done) => done,
+            Ok(done) => {
+                self.is_held_up = false;
+                done
+            }
             Err(fault) => {
-                // The disk is full, say: what was asked for goes on, and this is tried again after the next request.
-                tracing::warn!(%fault, "the upkeep of the metadata store has to wait");
+                // The disk is full, say: what was asked for goes on, and this is tried again after the next request. It is said once.
+                if !std::mem::replace(&mut self.is_held_up, true) {
+                    tracing::warn!(%fault, "the upkeep of the metadata store has to wait");
+                }
                 false
             }
         }

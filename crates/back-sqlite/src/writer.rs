@@ -45,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) unindexed: usize,
     /// Once begun, indexing goes on until nearly none waits.
     pub(crate) is_indexing: bool,
+    /// The last upkeep did not work, and that was said.
+    pub(crate) is_held_up: bool,
     /// Points that histories have gained, by run and key, since that was last noted.
     pub(crate) growth: HashMap<(i64, i64), usize>,
     head: watch::Sender<u64>,
@@ -70,7 +72,7 @@ impl Writer {
         migrate(&mut conn)?;
         let head = watch::channel(0).0;
         let unindexed = count_unindexed(&conn)?;
-        let writer = Writer { conn, words: HashMap::new(), unindexed, is_indexing: false, growth: HashMap::new(), head };
+        let writer = Writer { conn, words: HashMap::new(), unindexed, is_indexing: false, is_held_up: false, growth: HashMap::new(), head };
         writer.head.send_replace(writer.counters()?.seq);
         let receiver = writer.head.subscribe();
         Ok((writer, receiver))

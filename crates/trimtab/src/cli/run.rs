@@ -257,7 +257,7 @@ async fn facts(client: &Client, run: &Value) -> anyhow::Result<Facts> {
 
 /// The packages that the run's newest model asks for.
 async fn requirements(client: &Client, run: &Value) -> anyhow::Result<Vec<(String, String)>> {
-    let Some(model) = list_of(run, "outputs").filter(|output| output["input"] != true).last() else { return Ok(Vec::new()) };
+    let Some(model) = list_of(run, "outputs").rfind(|output| output["input"] != true) else { return Ok(Vec::new()) };
     let path = format!("/api/2.0/mlflow/logged-models/{}", encode(&text(model, "model_id")));
     let Ok(model) = client.get(&path).await else { return Ok(Vec::new()) };
     let uri = text(&model["model"]["info"], "artifact_uri");
@@ -322,7 +322,7 @@ async fn reproduce(client: &Client, run: &str, go: bool, anyway: bool, json: boo
     let step = step_of(client, &run).await?;
     let mut known = facts(client, &run).await?;
     let mut missing = Vec::new();
-    if let Some(command) = step.as_ref().and_then(|step| list_of(step, "attempts").last()).map(|last| last["command"].clone()) {
+    if let Some(command) = step.as_ref().and_then(|step| list_of(step, "attempts").next_back()).map(|last| last["command"].clone()) {
         let words: Vec<&str> = command.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         known.insert("command".into(), words.join(" "));
     } else if !known.contains_key("code entry") {
