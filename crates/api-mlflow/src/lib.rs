@@ -13,8 +13,7 @@
 //! | `/get-artifact`, `/model-versions/get-artifact` | artifacts by their run or version, for pages |
 //! | `/api/3.0/mlflow/server-info`, `/version`, `/health` | what the server is |
 //!
-//! Artifacts come and go in one stream: uploads in parts and presigned addresses are for stores of a cloud, and are answered
-//! with 501, as the genuine server does on a local disk.
+//! Artifacts come and go in one stream, or in parts, several at once, where the client wants that.
 
 mod caller;
 mod convert;

@@ -16,6 +16,11 @@ pub(crate) fn hex_id() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
+/// What nobody guesses.
+pub(crate) fn random() -> u128 {
+    Uuid::new_v4().as_u128()
+}
+
 /// A name to remember, such as `brisk-otter-417`.
 pub(crate) fn spare_name() -> String {
     let bytes = Uuid::new_v4().into_bytes();

@@ -4,6 +4,7 @@ use crate::fault::Doing;
 use crate::writer::Writer;
 use domain::Fault;
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::hash_map::Entry;
 
 /// Points of a stretch.
 const POINTS: usize = 1024;
@@ -69,28 +70,35 @@ fn end(conn: &Connection, run: i64, key: i64) -> Result<Option<Place>, Fault> {
     query.query_row([run, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional().doing(what)
 }
 
+/// What the writer remembers of a history between two commits, so that a batch of points costs no look at it.
+pub(crate) struct Growth {
+    /// Points gained since the history was last put together.
+    count: usize,
+    /// The end of what is put together.
+    end: Option<Place>,
+}
+
 impl Writer {
     /// Takes note of new points: `earliest` is the first of them in the history. A stretch that one of them belongs into is no longer
     /// true, nor are those behind it.
     pub(crate) fn grow(&mut self, run: i64, key: i64, count: usize, earliest: Place) -> Result<(), Fault> {
         let what = "noting the growth of a history";
-        let mut is_grown = false;
-        if end(&self.conn, run, key)?.is_some_and(|end| earliest < end) {
-            let sql = "DELETE FROM stretch WHERE run = ?1 AND key = ?2 AND (time, step, bits) >= (?3, ?4, ?5)";
-            let mut delete = self.conn.prepare_cached(sql).doing(what)?;
-            delete.execute(params![run, key, earliest.0, earliest.1, earliest.2]).doing(what)?;
-            is_grown = true;
-        }
         if self.growth.len() >= COUNTED {
             self.growth.clear();
         }
-        let grown = self.growth.entry((run, key)).or_default();
-        *grown += count;
-        if *grown >= GROWN {
-            self.growth.remove(&(run, key));
-            is_grown = true;
+        let growth = match self.growth.entry((run, key)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Growth { count: 0, end: end(&self.conn, run, key)? }),
+        };
+        growth.count += count;
+        let is_torn = growth.end.is_some_and(|end| earliest < end);
+        if is_torn {
+            let sql = "DELETE FROM stretch WHERE run = ?1 AND key = ?2 AND (time, step, bits) >= (?3, ?4, ?5)";
+            let mut delete = self.conn.prepare_cached(sql).doing(what)?;
+            delete.execute(params![run, key, earliest.0, earliest.1, earliest.2]).doing(what)?;
         }
-        if is_grown {
+        if is_torn || growth.count >= GROWN {
+            self.growth.remove(&(run, key));
             let mut insert = self.conn.prepare_cached("INSERT OR IGNORE INTO unsealed (run, key) VALUES (?1, ?2)").doing(what)?;
             insert.execute([run, key]).doing(what)?;
         }
@@ -106,6 +114,7 @@ impl Writer {
             .doing(what)?
             .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
         let Some((run, key)) = next.optional().doing(what)? else { return Ok(false) };
+        self.growth.remove(&(run, key));
         let transaction = self.conn.transaction().doing(what)?;
         let mut end = end(&transaction, run, key)?.unwrap_or(BEGINNING);
         for made in 0..=MADE {

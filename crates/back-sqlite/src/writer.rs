@@ -3,6 +3,7 @@
 use crate::OpenError;
 use crate::fault::Doing;
 use crate::migrate::migrate;
+use crate::stretch::Growth;
 use crate::upkeep::count_unindexed;
 use domain::{Batch, Fault, RunId};
 use ports::{CommitError, Committed, RunLog};
@@ -47,8 +48,8 @@ pub(crate) struct Writer {
     pub(crate) is_indexing: bool,
     /// The last upkeep did not work, and that was said.
     pub(crate) is_held_up: bool,
-    /// Points that histories have gained, by run and key, since that was last noted.
-    pub(crate) growth: HashMap<(i64, i64), usize>,
+    /// Histories that are growing, by run and key.
+    pub(crate) growth: HashMap<(i64, i64), Growth>,
     head: watch::Sender<u64>,
 }
 
@@ -139,7 +140,7 @@ impl Writer {
             Ok(outcomes)
         });
         if outcome.is_err() {
-            self.words.clear();
+            self.forget();
             if !self.conn.is_autocommit() {
                 self.conn.execute_batch("ROLLBACK").doing("rolling back")?;
             }
@@ -175,11 +176,17 @@ impl Writer {
             Ok(_) => self.conn.execute_batch("RELEASE job").doing("releasing a savepoint")?,
             Err(CommitError::Fault(fault)) if self.conn.is_autocommit() => return Err(fault),
             Err(_) => {
-                self.words.clear();
+                self.forget();
                 self.conn.execute_batch("ROLLBACK TO job; RELEASE job").doing("going back to a savepoint")?;
             }
         }
         Ok(outcome)
+    }
+
+    /// What is remembered may be about what is being rolled back.
+    fn forget(&mut self) {
+        self.words.clear();
+        self.growth.clear();
     }
 
     fn counters(&self) -> Result<Counters, Fault> {

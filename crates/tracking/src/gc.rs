@@ -1,6 +1,6 @@
 //! Frees what deleted runs and experiments hold: files first, rows after, so that a collection that is cut short is run again.
 
-use crate::place;
+use crate::{place, uploads};
 use domain::entity::{LifecycleStage, LoggedModel, ModelVersion, Run};
 use domain::{Actor, Batch, Refusal, RunId, RunWrite, Span, Timestamp};
 use ports::{ArtifactStore, CommitError, MetadataStore, RunStore, World, decide};
@@ -14,6 +14,8 @@ pub struct Freed {
     pub logged_models: u64,
     /// Folders of files in this server's artifact store.
     pub folders: u64,
+    /// Uploads in parts that nobody completed within a week.
+    pub uploads: u64,
     /// What stays though it is deleted, and why.
     pub kept: Vec<String>,
 }
@@ -66,6 +68,7 @@ pub async fn collect(
         after = Some(last);
     }
     experiments(store, before, dry_run, actor, now, &mut freed).await?;
+    freed.uploads = uploads::free(artifacts, now, dry_run).await?;
     Ok(freed)
 }
 

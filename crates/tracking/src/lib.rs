@@ -11,7 +11,7 @@
 //! - [`gc`]: frees what is deleted.
 //! - [`import`]: what another server knew.
 //! - [`check`]: names, keys and limits, which are MLflow's.
-//! - [`place`]: where a URI's files are in the artifact store.
+//! - [`place`]: where a URI's files are in the artifact store; [`uploads`]: files that come in parts.
 //!
 //! Invariants: an experiment's name is unique, deleted ones included; ids and version numbers are never given twice; a
 //! version knows the pipeline run and the training cut-off that it came from, or says that it does not; an alias that moves
@@ -27,6 +27,7 @@ pub mod logged_models;
 pub mod place;
 pub mod registry;
 pub mod runs;
+pub mod uploads;
 pub mod webhooks;
 
 pub use check::checked_log;

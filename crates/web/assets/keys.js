@@ -3,7 +3,7 @@
 (() => {
   const help = document.getElementById("help");
   const find = document.querySelector(".find input");
-  const PLACES = { l: "/", e: "/experiments", r: "/runs", m: "/models", i: "/incidents" };
+  const PLACES = { l: "/", e: "/experiments", r: "/runs", m: "/models", i: "/incidents", p: "/pipelines" };
   let isGoing = false;
 
   const rows = () => [...document.querySelectorAll("table.dense tbody tr")].filter((row) => row.querySelector("a.open"));
@@ -53,6 +53,31 @@
       return;
     }
     if (on(event.key) !== false) event.preventDefault();
+  });
+
+  // Buttons that do what the command beside them does.
+  const arm = () => document.querySelectorAll("button[data-post]").forEach((button) => { button.hidden = false; });
+  arm();
+  document.addEventListener("fresh", arm);
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-post]");
+    if (!button) return;
+    const told = button.parentElement.querySelector(".told");
+    button.disabled = true;
+    try {
+      const reason = button.parentElement.querySelector("input[name=reason]")?.value;
+      const body = { ...JSON.parse(button.dataset.body || "{}"), ...(reason ? { reason } : {}) };
+      const answer = await fetch(button.dataset.post, {
+        method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
+      });
+      const said = await answer.json().catch(() => ({}));
+      if (!answer.ok) throw new Error([said.detail || said.title || answer.statusText, said.hint].filter(Boolean).join("; "));
+      if (said.id && button.dataset.post.includes("/pipeline-runs/")) location.href = `/pipeline-runs/${encodeURIComponent(said.id)}`;
+      else location.reload();
+    } catch (error) {
+      told.textContent = error.message;
+      button.disabled = false;
+    }
   });
 
   // Fields that say nothing stay out of the address.

@@ -15,7 +15,8 @@
 //! | `/experiments`, `/search?q=` | experiments at a glance; anything by its words |
 //! | `/models`, `/models/NAME`, `/models/NAME/versions/N`, `.../card.md` | models, the ladder of versions, a version and its card |
 //! | `/incidents`, `/incidents/ID` | incidents, from the first sign to the end |
-//! | `/pipeline-runs/ID` | a pipeline run with its steps |
+//! | `/pipelines`, `/pipelines/NAME` | pipelines with their last runs; one with its graph and versions |
+//! | `/pipeline-runs/ID`, `.../log` | a pipeline run: its graph, its steps over time, one step's log; `?step=NAME`, `?attempt=N` |
 //! | `/events` | the event log as server-sent events; `?topics=`, `?after=SEQ` or `Last-Event-ID` |
 //! | `/assets/NAME` | styles and scripts |
 //!
@@ -29,7 +30,9 @@ mod compare;
 mod experiments;
 mod facts;
 mod format;
+mod gantt;
 mod gate;
+mod graph;
 mod home;
 mod incident;
 mod line;
@@ -39,6 +42,7 @@ mod log;
 mod made;
 mod models;
 mod page;
+mod pipelines;
 mod plot;
 mod ring;
 mod run;
@@ -50,7 +54,7 @@ mod stations;
 mod versions;
 
 pub use facts::{Facts, ServerFacts, Station, StationState, StoreFacts};
-pub use sentence::{Piece, Tone, sentence, tone};
+pub use sentence::{Piece, sentence};
 
 use axum::Router;
 use axum::routing::get;
@@ -92,7 +96,10 @@ pub fn router(state: WebState) -> Router {
         .route("/models/{model}", get(models::page))
         .route("/models/{model}/versions/{number}", get(models::version))
         .route("/models/{model}/versions/{number}/card.md", get(models::card))
-        .route("/pipeline-runs/{id}", get(made::page))
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/{name}", get(pipelines::page))
+        .route("/pipeline-runs/{id}", get(pipelines::run_page))
+        .route("/pipeline-runs/{id}/log", get(pipelines::run_log))
         .route("/assets/{name}", get(assets::serve))
         .fallback(page::not_found)
         .with_state(state)

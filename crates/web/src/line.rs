@@ -1,9 +1,9 @@
 //! Lines of the river: one event each, in groups that belong together.
 
-use crate::sentence::{Piece, Tone, sentence, tone};
+use crate::sentence::{Piece, sentence};
 use crate::{format, link, log};
-use domain::Recorded;
 use domain::entity::{Incident, IncidentState};
+use domain::{Recorded, Tone};
 use serde::Serialize;
 
 /// An event as it is shown.
@@ -25,7 +25,7 @@ impl From<&Recorded> for Line {
             seq: recorded.seq,
             at: format::time(recorded.at),
             topic: log::word(recorded.event.topic()),
-            tone: tone(&recorded.event),
+            tone: recorded.event.tone(),
             name: recorded.event.name(),
             pieces: sentence(&recorded.event),
             thread: recorded.thread.clone(),

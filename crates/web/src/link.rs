@@ -38,3 +38,7 @@ pub(crate) fn experiment(id: &str) -> String {
 pub(crate) fn model(name: &ModelName) -> String {
     format!("/models/{}", part(name.as_str()))
 }
+
+pub(crate) fn pipeline(name: &str) -> String {
+    format!("/pipelines/{}", part(name))
+}

@@ -1,15 +1,12 @@
 //! A pipeline run as it is shown: steps, durations, the training set, the runs and versions that came of it.
 
 use crate::format::{between, bytes, counted, range, span, time};
-use crate::page::{PageError, show};
+use crate::page::PageError;
 use crate::run::PIPELINE_RUN_TAG;
-use crate::versions::{Made, VersionLink};
 use crate::{WebState, link};
-use axum::extract::{Path, State};
-use axum::response::Response;
 use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, TrainingSet, TriggerKind};
 use domain::filter::{Clause, Expr, Field, Op, Value};
-use domain::{Fault, PipelineRunId, Span, Timestamp};
+use domain::{Fault, IncidentId, PipelineRunId, Span, Timestamp};
 use ports::{RunSearch, ViewType, World};
 use serde::Serialize;
 
@@ -25,7 +22,7 @@ pub(crate) struct PipelineView {
     pub pipeline: String,
     pub version: u64,
     pub state: &'static str,
-    pub trigger: &'static str,
+    pub trigger: String,
     pub incident: Option<String>,
     pub incident_href: Option<String>,
     pub requested: String,
@@ -42,6 +39,7 @@ pub(crate) struct PipelineView {
 #[derive(Debug, Serialize)]
 pub(crate) struct StepView {
     name: String,
+    href: String,
     state: &'static str,
     why: String,
     took: Option<String>,
@@ -66,25 +64,6 @@ pub(crate) struct TrainingSetView {
     pub views: String,
 }
 
-#[derive(Serialize)]
-struct Page {
-    run: PipelineView,
-    versions: Vec<VersionLink>,
-}
-
-/// `GET /pipeline-runs/ID`.
-pub(crate) async fn page(State(state): State<WebState>, Path(id): Path<String>) -> Result<Response, PageError> {
-    let id = PipelineRunId::new(id);
-    let page = state
-        .read(move |state| {
-            let world = state.world()?;
-            let run = view(state, &world, &id)?.ok_or_else(|| PageError::missing("pipeline run", &id))?;
-            Ok(Page { run, versions: Made::read(&world)?.of(|version| version.pipeline_run.as_ref() == Some(&id)) })
-        })
-        .await?;
-    show("pipeline_run.html", &format!("Pipeline run {}", page.run.id), "", &page)
-}
-
 /// A pipeline run with all that belongs to it, if it is there.
 pub(crate) fn view(state: &WebState, world: &World, id: &PipelineRunId) -> Result<Option<PipelineView>, PageError> {
     let Some(run) = world.get::<PipelineRun>(id.as_str())? else { return Ok(None) };
@@ -93,11 +72,7 @@ pub(crate) fn view(state: &WebState, world: &World, id: &PipelineRunId) -> Resul
     for set in steps.iter().filter_map(|step| step.training_set.as_ref()) {
         training_sets.extend(world.get::<TrainingSet>(set.as_str())?.as_ref().map(TrainingSetView::from));
     }
-    let (trigger, incident) = match &run.trigger.kind {
-        TriggerKind::Command => ("a command", None),
-        TriggerKind::Api => ("the API", None),
-        TriggerKind::Incident { incident } => ("incident", Some(incident)),
-    };
+    let (trigger, incident) = asked_by(&run.trigger.kind);
     let times: Vec<Timestamp> =
         steps.iter().flat_map(|step| &step.attempts).flat_map(|attempt| [Some(attempt.started), attempt.ended]).flatten().collect();
     let whole = times.iter().min().copied().zip(times.iter().max().copied());
@@ -121,8 +96,17 @@ pub(crate) fn view(state: &WebState, world: &World, id: &PipelineRunId) -> Resul
     }))
 }
 
+/// Who asked for a pipeline run, in words; and the incident, if it was one.
+pub(crate) fn asked_by(kind: &TriggerKind) -> (String, Option<&IncidentId>) {
+    match kind {
+        TriggerKind::Command => ("a command".into(), None),
+        TriggerKind::Api => ("the API".into(), None),
+        TriggerKind::Incident { incident } => ("incident".into(), Some(incident)),
+    }
+}
+
 /// The steps in the order of the pipeline's file; the store lists them by name.
-fn in_order(world: &World, run: &PipelineRun) -> Result<Vec<PipelineStep>, Fault> {
+pub(crate) fn in_order(world: &World, run: &PipelineRun) -> Result<Vec<PipelineStep>, Fault> {
     let mut steps = world.scope::<PipelineStep>(run.id.as_str())?;
     if let Some(version) = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))? {
         steps.sort_by_key(|step| version.spec.step.get_index_of(&step.name));
@@ -152,6 +136,7 @@ fn step_view(step: &PipelineStep, whole: Option<(Timestamp, Timestamp)>) -> Step
     let used: Vec<String> = [cpu, memory.map(|peak| format!("{} at most", bytes(peak)))].into_iter().flatten().collect();
     StepView {
         name: step.name.clone(),
+        href: format!("{}?step={}#step", link::pipeline_run(&step.pipeline_run), link::part(&step.name)),
         state: step_word(step.state),
         why: step.why.clone().unwrap_or_default(),
         took: (step.attempts.iter().any(|attempt| attempt.ended.is_some())).then(|| span(Span::from_ms(spent))),
@@ -189,7 +174,7 @@ impl From<&TrainingSet> for TrainingSetView {
     }
 }
 
-fn word(state: RunState) -> &'static str {
+pub(crate) fn word(state: RunState) -> &'static str {
     match state {
         RunState::Queued => "queued",
         RunState::Running => "running",
@@ -199,7 +184,7 @@ fn word(state: RunState) -> &'static str {
     }
 }
 
-fn step_word(state: StepState) -> &'static str {
+pub(crate) fn step_word(state: StepState) -> &'static str {
     match state {
         StepState::Waiting => "waiting",
         StepState::Running => "running",

@@ -9,9 +9,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
-use domain::Refusal;
+use domain::{Fault, Refusal};
 use futures::TryStreamExt;
 use ports::{ArtifactInfo, ByteStream};
 use std::ops::Range;
@@ -22,10 +22,7 @@ pub(super) fn routes() -> Router<MlflowApi> {
         .route("/artifacts", get(list))
         .route("/artifacts/", get(list))
         .route("/artifacts/{*path}", get(download).put(upload).delete(delete))
-        .route("/mpu/create/{*path}", post(in_one_piece))
-        .route("/mpu/complete/{*path}", post(in_one_piece))
-        .route("/mpu/abort/{*path}", post(in_one_piece))
-        .route("/presigned/{*path}", get(in_one_piece))
+        .merge(super::parts::routes())
 }
 
 async fn upload(State(api): State<MlflowApi>, Path(path): Path<String>, request: Request) -> Result<(), ApiError> {
@@ -33,7 +30,7 @@ async fn upload(State(api): State<MlflowApi>, Path(path): Path<String>, request:
 }
 
 /// A path that names something, not all of the store.
-fn checked_file(path: &str) -> Result<String, Refusal> {
+pub(super) fn checked_file(path: &str) -> Result<String, Refusal> {
     let inside = checked(path)?;
     if inside.is_empty() { Err(invalid(path)) } else { Ok(inside) }
 }
@@ -41,8 +38,13 @@ fn checked_file(path: &str) -> Result<String, Refusal> {
 pub(super) async fn put(api: &MlflowApi, path: &str, body: ByteStream) -> Result<(), ApiError> {
     match api.artifacts.put(path, body).await {
         Ok(_) => Ok(()),
-        Err(fault) => Err(occupied(api, path).await?.map_or(ApiError::Fault(fault), ApiError::Refused)),
+        Err(fault) => Err(put_refused(api, path, fault).await?),
     }
+}
+
+/// Why an artifact could not be written.
+pub(super) async fn put_refused(api: &MlflowApi, path: &str, fault: Fault) -> Result<ApiError, ApiError> {
+    Ok(occupied(api, path).await?.map_or(ApiError::Fault(fault), ApiError::Refused))
 }
 
 /// Tells whether an artifact could not be written because another is in its way: that is the caller's to mend.
@@ -145,12 +147,6 @@ async fn delete(State(api): State<MlflowApi>, Path(path): Path<String>) -> Reply
     let path = checked_file(&path)?;
     api.artifacts.delete(&path).await?;
     done()
-}
-
-/// Uploads in parts and addresses of a cloud are for stores that have them; this one takes a stream of any length.
-async fn in_one_piece(Path(path): Path<String>) -> Result<(), ApiError> {
-    checked(&path)?;
-    Err(ApiError::NotImplemented("this server takes and gives an artifact in one stream: use /mlflow-artifacts/artifacts/PATH"))
 }
 
 /// Children by their own names.

@@ -18,7 +18,7 @@ pub(super) fn newer_routes() -> Router<MlflowApi> {
     Router::new().route("/server-info", get(server_info))
 }
 
-/// What clients ask before they choose a way of doing things: artifacts go through this server in one stream.
+/// What clients ask before they choose a way of doing things: artifacts go through this server, large ones in parts.
 #[derive(Serialize)]
 struct ServerInfo {
     store_type: &'static str,
@@ -36,8 +36,8 @@ async fn server_info() -> Json<ServerInfo> {
         store_type: "SqlStore",
         workspaces_enabled: false,
         trace_archival_enabled: false,
-        multipart_uploads_enabled: false,
-        multipart_downloads_enabled: false,
+        multipart_uploads_enabled: true,
+        multipart_downloads_enabled: true,
         presigned_upload_run_id_supported: false,
         presigned_upload_model_id_supported: false,
     })

@@ -13,6 +13,7 @@ mod models;
 mod page;
 #[cfg(test)]
 mod paging;
+mod parts;
 mod runs;
 mod versions;
 mod webhooks;

@@ -35,8 +35,57 @@ async fn a_part_of_an_artifact_is_sent() {
     }
     let (status, _) = house.get("/api/2.0/mlflow-artifacts/artifacts/0").await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "a folder is no file");
-    let (status, answer) = house.call(Method::POST, "/api/2.0/mlflow-artifacts/mpu/create/0", json!({"path": "x", "num_parts": 2})).await;
-    assert_eq!((status.as_u16(), &answer["error_code"]), (501, &json!("NOT_IMPLEMENTED")));
+}
+
+#[tokio::test]
+async fn artifacts_come_in_parts_whole_or_not_at_all() {
+    let house = House::new().await;
+    let mpu = |verb: &str| format!("/api/2.0/mlflow-artifacts/mpu/{verb}/0/run");
+    let create = Request::post(mpu("create")).header("host", "there:5055").header("content-type", "application/json");
+    let create = create.body(Body::from(json!({"path": "/tmp dir/big.bin", "num_parts": 3}).to_string())).unwrap();
+    let answer = house.router.clone().oneshot(create).await.unwrap();
+    let began: serde_json::Value = serde_json::from_slice(&to_bytes(answer.into_body(), 9999).await.unwrap()).unwrap();
+    let id = began["upload_id"].as_str().unwrap().to_owned();
+    let paths: Vec<String> = (0..3).map(|n| began["credentials"][n]["url"].as_str().unwrap().replace("http://there:5055", "")).collect();
+    assert_eq!(paths[2], format!("/api/2.0/mlflow-artifacts/mpu/parts/{id}/3"));
+    let mut parts = Vec::new();
+    for (number, bytes) in [(3, "cc"), (1, "a"), (2, "old"), (2, "bbb")] {
+        let answer = house.router.clone().oneshot(Request::put(&paths[number - 1]).body(Body::from(bytes)).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        parts.push(json!({"part_number": number, "etag": answer.headers()["etag"].to_str().unwrap()}));
+    }
+    let complete = |parts: &[serde_json::Value], path: &str| json!({"path": path, "upload_id": id, "parts": parts});
+    for (bad, path) in
+        [(vec![], "big.bin"), (parts[..3].to_vec(), "big.bin"), (parts.clone(), "big.bin"), (vec![parts[3].clone()], "other.bin")]
+    {
+        let (status, answer) = house.call(Method::POST, &mpu("complete"), complete(&bad, path)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        let (status, _) = house.get("/api/2.0/mlflow-artifacts/artifacts/0/run/big.bin").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+    parts.remove(2);
+    let (status, answer) = house.call(Method::POST, &mpu("complete"), complete(&parts, "big.bin")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let whole =
+        house.router.clone().oneshot(Request::get("/api/2.0/mlflow-artifacts/artifacts/0/run/big.bin").body(Body::empty()).unwrap());
+    assert_eq!(&to_bytes(whole.await.unwrap().into_body(), 99).await.unwrap()[..], b"abbbcc");
+    let (status, _) = house.call(Method::POST, &mpu("complete"), complete(&parts, "big.bin")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "it is there once");
+    let address =
+        Request::get("/api/2.0/mlflow-artifacts/presigned/0/run/big.bin").header("host", "there:5055").body(Body::empty()).unwrap();
+    let address = house.router.clone().oneshot(address).await.unwrap();
+    let address: serde_json::Value = serde_json::from_slice(&to_bytes(address.into_body(), 9999).await.unwrap()).unwrap();
+    assert_eq!(address["url"], json!("http://there:5055/api/2.0/mlflow-artifacts/artifacts/0/run/big.bin"));
+    assert_eq!(address["file_size"], json!(6));
+    for (to, message) in [
+        (mpu("create"), json!({"path": "../x", "num_parts": 0})),
+        (mpu("create"), json!({"path": "..", "num_parts": 1})),
+        (mpu("complete"), json!({"path": "x", "upload_id": "../../0", "parts": []})),
+        (mpu("abort"), json!({"path": "x", "upload_id": "../../0"})),
+    ] {
+        let (status, answer) = house.call(Method::POST, &to, message).await;
+        assert!(status.is_client_error(), "{to}: {answer}");
+    }
 }
 
 #[tokio::test]

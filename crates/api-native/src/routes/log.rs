@@ -4,7 +4,7 @@ use crate::Api;
 use crate::error::ApiError;
 use crate::page::{MOST, limit};
 use crate::request::Asked;
-use crate::story::{self, Story, sentence};
+use crate::story::{self, Story};
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::{Fault, Recorded};
@@ -56,7 +56,7 @@ fn search(api: &Api, query: &EventQuery, limit: usize) -> Result<Events, Fault> 
             }
             seen = recorded.seq;
             if fits {
-                items.push(Told { sentence: sentence(&recorded.event), recorded });
+                items.push(Told { sentence: recorded.event.sentence().to_string(), recorded });
             }
         }
     }

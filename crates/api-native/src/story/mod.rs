@@ -1,13 +1,11 @@
 //! The story of a thing from the log alone: what led to it, what it led to, and who decided it.
 //!
 //! [`why`] finds the thing, [`Scope`] says which events belong to its story, and the events that caused those are added, one
-//! cause after another. [`sentence`] says an event in words.
+//! cause after another. [`Event::sentence`](domain::Event::sentence) says an event in words.
 
 mod scope;
-mod sentence;
 mod thing;
 
-pub use sentence::sentence;
 pub use thing::{PredictionRow, Subject};
 
 use domain::{Fault, Recorded, Timestamp};
@@ -54,7 +52,7 @@ impl Line {
             seq: recorded.seq,
             at: recorded.at,
             event: recorded.event.name(),
-            sentence: sentence(&recorded.event),
+            sentence: recorded.event.sentence().to_string(),
             actor: recorded.actor.to_string(),
             cause: recorded.cause,
             thread: recorded.thread.clone(),

@@ -294,10 +294,10 @@ async fn why_tells_an_incident_from_its_first_sign_to_its_end() {
     ];
     assert_eq!(chain(&story), expected);
     let lines = story["chain"].as_array().unwrap();
-    assert_eq!(lines[5]["sentence"], "incident demand-1 was opened over demand version 1: mae > 1.5 * best.mae for 2 windows");
+    assert_eq!(lines[5]["sentence"], "incident demand-1 opened over demand version 1: mae > 1.5 * best.mae for 2 windows");
     assert_eq!(
         lines[4]["sentence"],
-        "the performance window 2011-03-08 to 2011-03-15 of demand version 1 was judged fail (60.25 where 33.6 is allowed): mae fell"
+        "the performance window 2011-03-08 to 2011-03-15 of demand version 1 fails with 60.25 where 33.6 is allowed: mae fell"
     );
     assert_eq!((&lines[5]["cause"], &lines[5]["thread"]), (&lines[4]["seq"], &json!("demand-1")));
     let seqs: Vec<u64> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();

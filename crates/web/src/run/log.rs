@@ -39,16 +39,22 @@ pub(crate) fn step(world: &World, run: &Run) -> Result<Option<PipelineStep>, Fau
 /// The end of the newest attempt's log, if it keeps one.
 pub(crate) fn log(step: &PipelineStep) -> Result<Option<Log>, Fault> {
     let Some(path) = step.attempts.last().map(|attempt| attempt.log.as_str()).filter(|log| !log.is_empty()) else { return Ok(None) };
-    let Some((text, size)) = end(path)? else { return Ok(None) };
+    let Some((text, note)) = tail(path)? else { return Ok(None) };
     let id = PipelineRunId::new(step.pipeline_run.as_str());
     Ok(Some(Log {
-        note: (size > SHOWN).then(|| format!("the last {} of {}", bytes(SHOWN), bytes(size))),
+        note,
         command: format!("trimtab pipeline logs {id} {}", step.name),
         step: step.name.clone(),
         href: link::pipeline_run(&id),
         pipeline_run: id.to_string(),
         text,
     }))
+}
+
+/// The end of a log and what is left out; `None` if it is not there.
+pub(crate) fn tail(path: &str) -> Result<Option<(String, Option<String>)>, Fault> {
+    let note = |size: u64| (size > SHOWN).then(|| format!("the last {} of {}", bytes(SHOWN), bytes(size)));
+    Ok(end(path)?.map(|(text, size)| (text, note(size))))
 }
 
 /// The end of a file and its size; `None` if it is not there.

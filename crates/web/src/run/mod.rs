@@ -9,7 +9,7 @@ mod thin;
 
 pub(crate) use curves::{Axis, Course, Look, answer as curves};
 pub(crate) use files::serve as file;
-pub(crate) use log::{PIPELINE_RUN_TAG, answer as log};
+pub(crate) use log::{PIPELINE_RUN_TAG, answer as log, tail};
 
 use crate::WebState;
 use crate::address::Asked;
