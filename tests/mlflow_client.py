@@ -240,6 +240,31 @@ def artifacts():
 
 
 @check
+def artifacts_in_parts():
+    """Large files go up and come down in parts, several at once; MLflow's own server can do so only where a cloud keeps its files."""
+    sizes = {"MINIMUM_FILE_SIZE": 6 << 20, "CHUNK_SIZE": 5 << 20}
+    settings = {f"MLFLOW_MULTIPART_{way}_{name}": str(size) for way in ("UPLOAD", "DOWNLOAD") for name, size in sizes.items()}
+    settings |= {f"MLFLOW_ENABLE_PROXY_MULTIPART_{way}": "true" for way in ("UPLOAD", "DOWNLOAD")}
+    os.environ.update(settings)
+    try:
+        run = client.create_run("0").info.run_id
+        content = np.random.default_rng(0).bytes((17 << 20) + 13)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "large öl.bin")
+            path.write_bytes(content)
+            client.log_artifact(run, str(path), "deep")
+            found = {file.path: file.file_size for file in client.list_artifacts(run, "deep")}
+            assert found == {"deep/large öl.bin": len(content)}, found
+            assert Path(client.download_artifacts(run, "deep/large öl.bin", folder)).read_bytes() == content
+        if not GENUINE:
+            left = requests.get(f"{URI}/api/2.0/mlflow-artifacts/artifacts", params={"path": "uploads"}, timeout=30).json()
+            assert not left.get("files"), left
+    finally:
+        for name in settings:
+            del os.environ[name]
+
+
+@check
 def datasets():
     experiment = client.create_experiment(f"datasets {TAG}")
     run = client.create_run(experiment).info.run_id

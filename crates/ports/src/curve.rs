@@ -70,10 +70,10 @@ impl CurveBuilder {
 
     /// Takes a point in.
     pub fn add(&mut self, step: i64, time: i64, value: OrderedNumber) {
-        let (at, point) = (step >> self.shift, Open::of((step, time, value)));
+        let (at, point) = (step >> self.shift, (step, time, value));
         match &mut self.open {
-            Some((open, bucket)) if *open == at => bucket.take(&point),
-            _ => self.turn_to(at, point),
+            Some((open, bucket)) if *open == at => bucket.add(point),
+            _ => self.turn_to(at, Open::of(point)),
         }
     }
 
@@ -118,6 +118,30 @@ impl CurveBuilder {
 impl Open {
     fn of(rank: Rank) -> Self {
         Open { count: 1, nans: u64::from(is_nan(&rank)), first: rank, min: rank, max: rank, last: rank }
+    }
+
+    /// What `take` does with a bucket of one point, for a million of them.
+    #[inline]
+    fn add(&mut self, rank: Rank) {
+        self.count += 1;
+        if rank < self.first {
+            self.first = rank;
+        }
+        if rank > self.last {
+            self.last = rank;
+        }
+        let is_earlier = |than: &Rank| (rank.0, rank.1) < (than.0, than.1);
+        if rank.2 < self.min.2 || (rank.2 == self.min.2 && is_earlier(&self.min)) {
+            self.min = rank;
+        }
+        if is_nan(&rank) {
+            self.nans += 1;
+            if is_nan(&self.max) && (rank.2 > self.max.2 || (rank.2 == self.max.2 && is_earlier(&self.max))) {
+                self.max = rank;
+            }
+        } else if rank.2 > self.max.2 || is_nan(&self.max) || (rank.2 == self.max.2 && is_earlier(&self.max)) {
+            self.max = rank;
+        }
     }
 
     fn take(&mut self, other: &Open) {
@@ -208,6 +232,21 @@ mod tests {
         assert_eq!(curve(&[(5, 1.0), (6, 2.0), (9, 3.0)], 5).width, 1, "as fine as it can be");
         let nothing_but_nan = curve(&[(0, f64::NAN), (1, f64::NAN)], 2).buckets;
         assert!(nothing_but_nan.iter().all(|b| b.max.value.is_nan() && b.min.value.is_nan()));
+    }
+
+    #[test]
+    fn a_point_is_a_bucket_of_one() {
+        let values = [f64::NAN, 1.0, -1.0, 0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, 1.0];
+        for seed in 0..2000_usize {
+            let ranks: Vec<Rank> =
+                (0..6).map(|n| ((seed >> n) as i64 % 3, (seed + n) as i64 % 2, OrderedNumber::new(values[(seed / (n + 1)) % 8]))).collect();
+            let (mut one, mut other) = (Open::of(ranks[0]), Open::of(ranks[0]));
+            for rank in &ranks[1..] {
+                one.add(*rank);
+                other.take(&Open::of(*rank));
+            }
+            assert_eq!(format!("{one:?}"), format!("{other:?}"), "{ranks:?}");
+        }
     }
 
     #[test]
