@@ -5,6 +5,7 @@ mod bridge;
 mod conformance;
 mod facts;
 mod native;
+mod origin;
 mod project;
 mod server;
 mod sweeps;

@@ -148,7 +148,8 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken, poster: 
     Ok(api_mlflow::with_webhooks(api_mlflow::router(mlflow), poster)
         .merge(api_inference::router(api_inference::InferenceApi { gateway: app.gateway.clone() }))
         .merge(api_native::router(native))
-        .merge(web::router(pages)))
+        .merge(web::router(pages))
+        .layer(axum::middleware::from_fn(super::origin::guard)))
 }
 
 async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
