@@ -42,7 +42,7 @@ async fn artifacts_come_in_parts_whole_or_not_at_all() {
     let house = House::new().await;
     let mpu = |verb: &str| format!("/api/2.0/mlflow-artifacts/mpu/{verb}/0/run");
     let create = Request::post(mpu("create")).header("host", "there:5055").header("content-type", "application/json");
-    let create = create.body(Body::from(json!({"path": "/tmp dir/big.bin", "num_parts": 3}).to_string())).unwrap();
+    let create = create.body(Body::from(json!({"path": "some dir/big.bin", "num_parts": 3}).to_string())).unwrap();
     let answer = house.router.clone().oneshot(create).await.unwrap();
     let began: serde_json::Value = serde_json::from_slice(&to_bytes(answer.into_body(), 9999).await.unwrap()).unwrap();
     let id = began["upload_id"].as_str().unwrap().to_owned();
