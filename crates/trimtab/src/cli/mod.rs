@@ -1,5 +1,6 @@
 //! The command line: `trimtab <noun> <verb>`. Standard output is data, standard error is talk.
 
+mod ci;
 pub mod client;
 mod export;
 mod follow;
@@ -112,6 +113,9 @@ pub enum Command {
     /// Incidents.
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// Gates in other CI systems.
+    #[command(subcommand)]
+    Ci(ci::CiCommand),
     /// Take in what another tracking server knows: ids, times, deleted runs, aliases and artifact locations stay.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -260,6 +264,10 @@ impl Cli {
         match command {
             Command::Up { listen, python } => up(common, listen, python).await,
             Command::Demo { python } => Demo { home: demo_home(&common), python, json: common.json }.run().await.map(|()| 0),
+            Command::Ci(command) => {
+                show::print(&ci::ci(command, common.server.as_deref())?, common.json)?;
+                Ok(0)
+            }
             Command::Init { folder } => init::init(&folder, common.json).map(|()| 0),
             Command::Pipeline(PipelineCommand::Check { file }) => {
                 let (text, _, name) = client::read_project(&file)?;
@@ -337,7 +345,7 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
             return export::export(client, &query, &out, !latest, common.json).await;
         }
         Command::Gc { older_than, dry_run } => client.post("/api/v1/gc", &json!({ "older_than": older_than, "dry_run": dry_run })).await?,
-        Command::Up { .. } | Command::Demo { .. } | Command::Init { .. } => Value::Null,
+        Command::Up { .. } | Command::Demo { .. } | Command::Init { .. } | Command::Ci(_) => Value::Null,
     };
     show::print(&answer, common.json)?;
     Ok(0)
