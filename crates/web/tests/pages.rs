@@ -13,7 +13,7 @@ use ports::MetadataStore as _;
 use story::{HOSTILE, RUN, Story};
 use tower::ServiceExt;
 
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "/",
     "/runs",
     "/runs/00000000000000000000000000000002",
@@ -30,6 +30,7 @@ const PAGES: [&str; 17] = [
     "/pipeline-runs/retrain-demand-1-1",
     "/pipeline-runs/retrain-demand-1-1?step=train",
     "/pipelines",
+    "/gates",
     "/pipelines/retrain",
 ];
 
