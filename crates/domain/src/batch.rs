@@ -56,6 +56,8 @@ collections! {
     ModelVersion "model_version" |e| format!("{}/{}", e.model, e.version);
     LoggedModel "logged_model" |e| e.id.clone();
     EvaluationDataset "evaluation_dataset" |e| e.id.clone();
+    ScheduleMark "schedule_mark" |e| ScheduleMark::key_of(&e.pipeline, &e.cron, &e.tz);
+    Backfill "backfill" |e| e.id.clone();
     Webhook "webhook" |e| e.id.clone();
     WebhookDelivery "webhook_delivery" |e| e.id.clone();
     DatasetRecord "dataset_record" |e| format!("{}/{}", e.dataset, e.inputs_digest);

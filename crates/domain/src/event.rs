@@ -74,6 +74,12 @@ events! {
     Tracking AliasSet { model: ModelName, alias: String, version: Option<VersionNumber>, previous: Option<VersionNumber> }
     /// A pipeline was asked for.
     Pipelines PipelineRunRequested { pipeline_run: PipelineRunId, pipeline: String, version: u64, trigger: TriggerKind }
+    /// What should have started a pipeline did not: why.
+    Pipelines TriggerSkipped { pipeline: String, trigger: TriggerKind, why: String }
+    /// A range of past instants is to be worked off.
+    Pipelines BackfillRequested { backfill: String, pipeline: String, from: Timestamp, to: Timestamp, runs: u64 }
+    /// Every pipeline run of a backfill has ended.
+    Pipelines BackfillFinished { backfill: String, pipeline: String, succeeded: u64, failed: u64, cancelled: bool }
     /// A person or a time-out asked a pipeline run to stop.
     Pipelines PipelineCancelRequested { pipeline_run: PipelineRunId }
     /// An attempt of a step began.

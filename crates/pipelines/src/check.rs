@@ -2,6 +2,7 @@
 
 use crate::sweep;
 use crate::template::{self, Piece};
+use crate::triggers;
 use crate::work::SWEEP_OUTPUTS;
 use domain::spec::{PipelineSpec, StepSpec};
 use domain::{Name, Refusal};
@@ -46,14 +47,7 @@ pub fn check(name: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
     if spec.step.is_empty() {
         return Err(Refusal::invalid("pipeline/empty", format!("pipeline {name} has no step")).at(place));
     }
-    for on in &spec.on {
-        let known = on == "api" || on.strip_prefix("incident:").is_some_and(|model| !model.is_empty());
-        if !known {
-            return Err(Refusal::invalid("pipeline/trigger", format!("`{on}` does not start a pipeline in this version"))
-                .at(format!("{place}.on"))
-                .hint("use `api` or `incident:MODEL`"));
-        }
-    }
+    triggers::check_on(name, spec)?;
     for (step, declared) in &spec.step {
         let place = format!("{place}.step.{step}");
         check_step(step, declared, spec).map_err(|refusal| if refusal.place.is_some() { refusal } else { refusal.at(place) })?;

@@ -2,7 +2,7 @@
 
 use crate::check;
 use domain::entity::{Again, AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
-use domain::spec::PipelineSpec;
+use domain::spec::{Overlap, PipelineSpec};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
 use ports::{CommitError, World};
@@ -55,8 +55,8 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
     let spec = declared(world, &request.pipeline)?;
     check::check(&request.pipeline, &spec)?;
     let allowed = match &request.trigger.kind {
-        TriggerKind::Command | TriggerKind::Incident { .. } => true,
         TriggerKind::Api => spec.on.iter().any(|on| on == "api"),
+        _ => true,
     };
     if !allowed {
         return Err(Refusal::new(
@@ -68,6 +68,7 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
         .into());
     }
     let params = merge_params(&spec, &request.params)?;
+    make_room(world, &mut batch, &request.pipeline, &spec, &request.trigger.kind)?;
     let id = match &request.id {
         Some(id) => id.clone(),
         None => next_id(world, &request.pipeline)?,
@@ -80,7 +81,30 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
     Ok((batch, id))
 }
 
-fn merge_params(spec: &PipelineSpec, given: &IndexMap<String, Scalar>) -> Result<IndexMap<String, Scalar>, Refusal> {
+/// What a pipeline's `overlap` says while other runs of it are under way. Waiting needs nothing here: the engine begins one at a time.
+fn make_room(world: &World, batch: &mut Batch, pipeline: &str, spec: &PipelineSpec, kind: &TriggerKind) -> Result<(), CommitError> {
+    if matches!(spec.overlap, Overlap::Allow | Overlap::Queue) {
+        return Ok(());
+    }
+    let under_way = world.list::<PipelineRun>()?.into_iter().filter(|run| run.pipeline == pipeline && !run.state.is_over());
+    for mut run in under_way {
+        match (spec.overlap, kind) {
+            (Overlap::CancelOlder, _) if !run.cancel_asked => {
+                run.cancel_asked = true;
+                batch.write(&run);
+                batch.say(Event::PipelineCancelRequested { pipeline_run: run.id });
+            }
+            (Overlap::Skip, TriggerKind::Incident { .. }) | (Overlap::CancelOlder, _) => {}
+            _ => {
+                let what = format!("{} is under way, and {pipeline} skips what overlaps", run.id);
+                return Err(Refusal::conflict("pipeline/overlap", what).hint(format!("trimtab pipeline cancel {}", run.id)).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn merge_params(spec: &PipelineSpec, given: &IndexMap<String, Scalar>) -> Result<IndexMap<String, Scalar>, Refusal> {
     let mut params = spec.params.clone();
     for (name, value) in given {
         let Some(default) = spec.params.get(name) else {

@@ -102,6 +102,9 @@ pub(crate) fn asked_by(kind: &TriggerKind) -> (String, Option<&IncidentId>) {
         TriggerKind::Command => ("a command".into(), None),
         TriggerKind::Api => ("the API".into(), None),
         TriggerKind::Incident { incident } => ("incident".into(), Some(incident)),
+        TriggerKind::Schedule { at } => (format!("its schedule for {}", time(*at)), None),
+        TriggerKind::Event { on, .. } => (on.clone(), None),
+        TriggerKind::Backfill { backfill, at } => (format!("backfill {backfill} for {}", time(*at)), None),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pipelines as they ran.
 
 use crate::spec::PipelineSpec;
-use crate::{Digest, IncidentId, PipelineRunId, RunId, Scalar, Timestamp, TrainingSetId};
+use crate::{Digest, IncidentId, PipelineRunId, RunId, Scalar, Span, Timestamp, TrainingSetId};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,62 @@ pub enum TriggerKind {
     Command,
     Api,
     Incident { incident: IncidentId },
+    /// A cron expression; `at` is when it was due.
+    Schedule { at: Timestamp },
+    /// Something that happened: `model:demand`, and the event's number.
+    Event { on: String, seq: u64 },
+    /// One instant of a backfill.
+    Backfill { backfill: String, at: Timestamp },
+}
+
+/// How far a cron expression of a pipeline has come: a firing is decided on once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleMark {
+    pub pipeline: String,
+    pub cron: String,
+    pub tz: String,
+    /// Firings up to here are decided on.
+    pub last: Timestamp,
+    /// Firings that nobody made good, because the server was down for longer than the pipeline's `catchup`.
+    pub missed: u64,
+}
+
+impl ScheduleMark {
+    /// The key of an expression of a pipeline; another zone is another schedule.
+    pub fn key_of(pipeline: &str, cron: &str, tz: &str) -> String {
+        format!("{pipeline}/{}", Digest::of_parts([cron.as_bytes(), tz.as_bytes()]).short())
+    }
+}
+
+/// Pipeline runs for a range of past instants, some at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backfill {
+    pub id: String,
+    pub pipeline: String,
+    pub from: Timestamp,
+    /// Exclusive.
+    pub to: Timestamp,
+    pub every: Span,
+    /// Pipeline runs at a time.
+    pub parallel: u32,
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, Scalar>,
+    pub requested: Timestamp,
+    /// The first instant that has no run yet; `to` or later when all have.
+    pub next: Timestamp,
+    /// Those under way.
+    pub running: Vec<PipelineRunId>,
+    pub succeeded: u64,
+    /// Those that failed or were cancelled; the others go on.
+    pub failed: Vec<PipelineRunId>,
+    pub cancelled: bool,
+}
+
+impl Backfill {
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        self.running.is_empty() && (self.cancelled || self.next >= self.to)
+    }
 }
 
 /// Why and for what time a pipeline run is.

@@ -74,11 +74,17 @@ fn pipelines(event: &Event) -> Sentence {
     match event {
         Event::PipelineRunRequested { pipeline_run, pipeline, version, trigger } => {
             let asked = say("pipeline run ").pipeline_run(pipeline_run).say(format!(" ({pipeline}, version {version}) was asked for"));
-            match trigger {
-                TriggerKind::Command => asked.say(" by a command"),
-                TriggerKind::Api => asked.say(" over the API"),
-                TriggerKind::Incident { incident } => asked.say(" by incident ").incident(incident),
-            }
+            asked_by(asked, trigger)
+        }
+        Event::TriggerSkipped { pipeline, trigger, why } => {
+            asked_by(say(format!("{pipeline} was not started, though asked for")), trigger).because(Some(why))
+        }
+        Event::BackfillRequested { backfill, pipeline, from, to, runs } => {
+            say(format!("backfill {backfill} asks for {} of {pipeline}, {} to {}", counted(*runs, "run"), time(*from), time(*to)))
+        }
+        Event::BackfillFinished { backfill, pipeline, succeeded, failed, cancelled } => {
+            let end = if *cancelled { "was cancelled" } else { "ended" };
+            say(format!("backfill {backfill} of {pipeline} {end}: {} succeeded, {failed} did not", counted(*succeeded, "run")))
         }
         Event::PipelineCancelRequested { pipeline_run } => say("pipeline run ").pipeline_run(pipeline_run).say(" was asked to stop"),
         Event::StepStarted { pipeline_run, step, attempt, why } => {
@@ -106,6 +112,18 @@ fn pipelines(event: &Event) -> Sentence {
             say("pipeline run ").pipeline_run(pipeline_run).say(format!(" {end}")).because(error.as_deref())
         }
         other => say(other.name()),
+    }
+}
+
+/// Who asked for a pipeline run.
+fn asked_by(asked: Sentence, trigger: &TriggerKind) -> Sentence {
+    match trigger {
+        TriggerKind::Command => asked.say(" by a command"),
+        TriggerKind::Api => asked.say(" over the API"),
+        TriggerKind::Incident { incident } => asked.say(" by incident ").incident(incident),
+        TriggerKind::Schedule { at } => asked.say(format!(" by its schedule for {}", time(*at))),
+        TriggerKind::Event { on, seq } => asked.say(format!(" by {on} (event {seq})")),
+        TriggerKind::Backfill { backfill, at } => asked.say(format!(" by backfill {backfill} for {}", time(*at))),
     }
 }
 

@@ -37,6 +37,7 @@ impl Event {
             Event::WindowJudged { verdict: Verdict::Pass, .. } => Tone::Good,
             Event::DriftFound { .. }
             | Event::RetrainUnhelpful { .. }
+            | Event::TriggerSkipped { .. }
             | Event::RolloutAborted { .. }
             | Event::WorkerCrashed { .. }
             | Event::GateDecided { .. }

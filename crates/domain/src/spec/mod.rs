@@ -11,7 +11,7 @@ pub use features::{EntitySpec, FeatureSpec, SourceSpec};
 pub use model::{
     Approve, DriftSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec, RolloutSpec, ServeSpec, ShadowSpec, Task,
 };
-pub use pipeline::{Draw, DrawRange, Goal, Need, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec};
+pub use pipeline::{Draw, DrawRange, Goal, Need, Overlap, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec};
 
 use crate::Digest;
 use indexmap::IndexMap;

@@ -8,14 +8,45 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineSpec {
-    /// What may start it besides a command: `api`, `incident:MODEL`.
+    /// What may start it besides a command: `api`, `cron:EXPRESSION`, `incident:MODEL`, `model:MODEL` (a version was registered),
+    /// `promotion:MODEL`, `source:SOURCE` (rows came into its table), `pipeline:PIPELINE` (one succeeded).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
+    /// The time zone of its cron expressions, by its IANA name; none means UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tz: Option<String>,
+    /// How late a firing may still be made good, once, after the server was down; none means a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catchup: Option<Span>,
+    /// What happens when it is to start while another run of it is under way.
+    #[serde(default, skip_serializing_if = "Overlap::is_default")]
+    pub overlap: Overlap,
     /// Parameters with their defaults.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub params: IndexMap<String, Scalar>,
     #[serde(default)]
     pub step: IndexMap<String, StepSpec>,
+}
+
+/// Two runs of one pipeline at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// Both run.
+    #[default]
+    Allow,
+    /// The later one is not started. What an incident asks for waits instead: somebody depends on it.
+    Skip,
+    /// The later one waits for the earlier.
+    Queue,
+    /// The earlier one is cancelled.
+    CancelOlder,
+}
+
+impl Overlap {
+    fn is_default(&self) -> bool {
+        *self == Overlap::default()
+    }
 }
 
 /// `[pipeline.NAME.step.STEP]`: exactly one of `run`, `training_set`, `materialize`, `gate`.

@@ -4,6 +4,7 @@ mod attempt;
 mod files;
 mod step;
 mod sweep;
+mod triggers;
 
 pub use files::{changes, fingerprint};
 pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
@@ -13,7 +14,7 @@ use crate::commands::{self, Request};
 use crate::schedule;
 use async_trait::async_trait;
 use domain::entity::{CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind};
-use domain::spec::StepSpec;
+use domain::spec::{Overlap, StepSpec};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -79,6 +80,8 @@ pub struct Engine {
     config: EngineConfig,
     activity: Activity,
     running: Mutex<HashMap<PipelineRunId, watch::Sender<bool>>>,
+    /// The head of the log at which nothing was due, and until when that holds.
+    quiet: Mutex<Option<(u64, domain::Timestamp)>>,
 }
 
 const NAME: &str = "pipelines.engine";
@@ -94,7 +97,7 @@ impl Engine {
         config: EngineConfig,
         activity: Activity,
     ) -> Arc<Engine> {
-        Arc::new(Engine { store, compute, artifacts, clock, built_in, config, activity, running: Mutex::default() })
+        Arc::new(Engine { store, compute, artifacts, clock, built_in, config, activity, running: Mutex::default(), quiet: Mutex::default() })
     }
 
     /// Goes on with every pipeline run that is not over.
@@ -184,6 +187,9 @@ impl Engine {
             let version =
                 version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline)))?;
             let mut version = version;
+            if must_wait(world, &run, &version)? {
+                return Ok((batch, None));
+            }
             if let Some(step) = run.again.as_ref().and_then(|again| again.step.as_deref()) {
                 let needed = check::needed_for(&version.spec, step);
                 version.spec.step.retain(|name, _| needed.contains(name));
@@ -279,10 +285,21 @@ impl Job {
         let mut batch = Batch::new(Actor::System(NAME.into()), now);
         batch.thread = Some(match &self.run.trigger.kind {
             TriggerKind::Incident { incident } => incident.to_string(),
-            TriggerKind::Api | TriggerKind::Command => self.run.id.to_string(),
+            TriggerKind::Backfill { backfill, .. } => backfill.clone(),
+            _ => self.run.id.to_string(),
         });
         batch
     }
+}
+
+/// Whether a run waits for an earlier one of its pipeline; the end of that one wakes it.
+fn must_wait(world: &World, run: &PipelineRun, version: &PipelineVersion) -> Result<bool, Fault> {
+    if run.state != RunState::Queued || !matches!(version.spec.overlap, Overlap::Queue | Overlap::Skip) {
+        return Ok(false);
+    }
+    let earlier = |other: &PipelineRun| (other.requested, &other.id) < (run.requested, &run.id) || other.state == RunState::Running;
+    let is_before = |other: &PipelineRun| other.pipeline == run.pipeline && other.id != run.id && !other.state.is_over() && earlier(other);
+    Ok(world.list::<PipelineRun>()?.iter().any(is_before))
 }
 
 async fn raised(flag: &mut watch::Receiver<bool>) {
@@ -307,7 +324,9 @@ impl Worker for EngineWorker {
     }
 
     fn wants(&self, event: &Event) -> bool {
+        use Event::{ChampionPromoted, ModelVersionRegistered, PipelineRunFinished, TableWritten};
         matches!(event, Event::PipelineRunRequested { .. } | Event::PipelineCancelRequested { .. } | Event::RetrainRequested { .. })
+            || matches!(event, PipelineRunFinished { .. } | ModelVersionRegistered { .. } | ChampionPromoted { .. } | TableWritten { .. })
     }
 
     async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
@@ -323,7 +342,11 @@ impl Worker for EngineWorker {
                     Trigger { kind: TriggerKind::Incident { incident: incident.clone() }, time: recorded.at, holdout_to: *holdout_to };
                 self.0.request_retraining(recorded, pipeline, pipeline_run, trigger).await?;
             }
-            _ => {}
+            Event::PipelineRunFinished { pipeline, .. } => {
+                self.0.wake(pipeline)?;
+                self.0.hear(recorded).await?;
+            }
+            _ => self.0.hear(recorded).await?,
         }
         Ok(())
     }

@@ -137,7 +137,7 @@ fn incident(world: &World, id: Option<&domain::PipelineRunId>) -> Result<Option<
     let Some(run) = id.map(|id| world.get::<PipelineRun>(id.as_str())).transpose()?.flatten() else { return Ok(None) };
     Ok(match run.trigger.kind {
         TriggerKind::Incident { incident } => Some(Linked { href: link::incident(&incident), text: incident.to_string() }),
-        TriggerKind::Command | TriggerKind::Api => None,
+        _ => None,
     })
 }
 
