@@ -7,8 +7,8 @@
 use croner::parser::{CronParser, Seconds};
 use croner::{Cron, Direction};
 use domain::{Refusal, Span, Timestamp};
-use jiff::Zoned;
-use jiff::tz::TimeZone;
+use zones::Zoned;
+use zones::tz::TimeZone;
 
 /// How late a firing may be where nothing else is said: what a busy machine needs.
 pub const GRACE: Span = Span::from_ms(60_000);
@@ -28,9 +28,15 @@ pub struct Schedule {
 pub enum Due {
     Nothing,
     /// The newest firing is to be made; `missed` earlier ones are not (at most 1000 are counted).
-    Fire { at: Timestamp, missed: u64 },
+    Fire {
+        at: Timestamp,
+        missed: u64,
+    },
     /// The newest firing is too long ago; it and those before it are not made.
-    TooLate { at: Timestamp, missed: u64 },
+    TooLate {
+        at: Timestamp,
+        missed: u64,
+    },
 }
 
 impl Schedule {
@@ -63,7 +69,7 @@ impl Schedule {
     }
 
     fn step(&self, from: Timestamp, direction: Direction, inclusive: bool) -> Option<Timestamp> {
-        let zoned = jiff::Timestamp::from_millisecond(from.ms()).ok()?.to_zoned(self.zone.clone());
+        let zoned = zones::Timestamp::from_millisecond(from.ms()).ok()?.to_zoned(self.zone.clone());
         let found: Zoned = match direction {
             Direction::Forward => self.cron.find_next_occurrence(&zoned, inclusive).ok()?,
             Direction::Backward => self.cron.find_previous_occurrence(&zoned, inclusive).ok()?,
@@ -99,12 +105,27 @@ mod tests {
         let cases: [(&str, &str, &str, &[&str]); 9] = [
             ("0 3 * * *", "UTC", "2026-11-26T03:00:00Z", &["2026-11-27T03:00:00Z", "2026-11-28T03:00:00Z"]),
             // Clocks go forward on 29 March: 02:30 does not exist, 03:00 is the first instant after the gap.
-            ("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", &["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]),
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-03-28T00:00:00Z",
+                &["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"],
+            ),
             // Clocks go back on 25 October: 02:30 is there twice, and fires once.
             ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
             // Every half hour goes on with the time that passes, in both nights.
-            ("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:45:00Z", &["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-29T02:00:00Z"]),
-            ("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:15:00Z", &["2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z"]),
+            (
+                "*/30 * * * *",
+                "Europe/Berlin",
+                "2026-03-29T00:45:00Z",
+                &["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-29T02:00:00Z"],
+            ),
+            (
+                "*/30 * * * *",
+                "Europe/Berlin",
+                "2026-10-25T00:15:00Z",
+                &["2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z"],
+            ),
             ("0 0 29 2 *", "UTC", "2025-01-01", &["2028-02-29", "2032-02-29"]),
             ("0 9 * * MON-FRI", "America/New_York", "2026-11-27T15:00:00Z", &["2026-11-30T14:00:00Z", "2026-12-01T14:00:00Z"]),
             ("15 4 L * *", "Asia/Kolkata", "2026-02-01", &["2026-02-27T22:45:00Z", "2026-03-30T22:45:00Z"]),
@@ -137,7 +158,13 @@ mod tests {
 
     #[test]
     fn mistakes_have_their_next_step() {
-        for (expression, zone, code) in [("0 3 * *", "UTC", "pipeline/cron"), ("61 * * * *", "UTC", "pipeline/cron"), ("", "UTC", "pipeline/cron"), ("* * * * * *", "UTC", "pipeline/cron"), ("0 3 * * *", "Mars/Olympus", "pipeline/tz")] {
+        for (expression, zone, code) in [
+            ("0 3 * *", "UTC", "pipeline/cron"),
+            ("61 * * * *", "UTC", "pipeline/cron"),
+            ("", "UTC", "pipeline/cron"),
+            ("* * * * * *", "UTC", "pipeline/cron"),
+            ("0 3 * * *", "Mars/Olympus", "pipeline/tz"),
+        ] {
             let refusal = Schedule::parse(expression, zone).unwrap_err();
             assert!(refusal.code == code && refusal.hint.is_some(), "{refusal:?}");
         }

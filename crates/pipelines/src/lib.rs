@@ -4,6 +4,7 @@
 //!
 //! - [`check`] says what is wrong with a definition before anything runs.
 //! - [`commands`] decides about whole pipeline runs: request, resume, cancel.
+//! - [`triggers`] decides what starts a pipeline besides a person; [`cron`] knows when an expression fires.
 //! - [`schedule`] decides which step is next; pure, so that it can be tested over random graphs.
 //! - [`key`] makes cache keys and tells why a step runs again.
 //! - [`sweep`] makes the trials of a hyper-parameter search.
@@ -15,10 +16,12 @@
 
 pub mod check;
 pub mod commands;
+pub mod cron;
 pub mod key;
 pub mod schedule;
 pub mod sweep;
 pub mod template;
+pub mod triggers;
 pub mod work;
 
 pub use check::{Edge, edges};

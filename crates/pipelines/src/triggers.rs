@@ -79,7 +79,11 @@ pub fn fire(world: &World, firing: &Firing, actor: &Actor, now: Timestamp) -> Re
     mark.missed += missed;
     let trigger = Trigger { kind: TriggerKind::Schedule { at }, time: at, holdout_to: at };
     let why = format!("it was due at {at}, too long ago; `catchup` says how late it may be");
-    let request = if is_late { Err(Refusal::conflict("pipeline/late", why).into()) } else { request(world, firing, None, trigger.clone(), actor, now) };
+    let request = if is_late {
+        Err(Refusal::conflict("pipeline/late", why).into())
+    } else {
+        request(world, firing, None, trigger.clone(), actor, now)
+    };
     let (batch, id) = started_or_said(request, pipeline, &trigger.kind, actor, now)?;
     Ok((batch.put(&mark), id))
 }
@@ -164,7 +168,9 @@ pub fn backfill(world: &World, asked: &BackfillRequest, actor: &Actor, now: Time
     }
     let runs = ((asked.to - asked.from).ms() + asked.every.ms() - 1) / asked.every.ms();
     if runs > MOST_INSTANTS {
-        return Err(Refusal::invalid("backfill/range", format!("{runs} pipeline runs are more than {MOST_INSTANTS}")).hint("make `every` longer").into());
+        return Err(Refusal::invalid("backfill/range", format!("{runs} pipeline runs are more than {MOST_INSTANTS}"))
+            .hint("make `every` longer")
+            .into());
     }
     if !(1..=64).contains(&asked.parallel) {
         return Err(Refusal::invalid("backfill/parallel", format!("{} at a time; 1 to 64 may be", asked.parallel)).into());
@@ -304,7 +310,8 @@ pub fn check_on(pipeline: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
             Some(("incident" | "model" | "promotion" | "source" | "pipeline", what)) if !what.is_empty() => {}
             _ => {
                 let what = format!("`{on}` does not start a pipeline");
-                let hint = "`api`, `cron:0 3 * * *`, `incident:MODEL`, `model:MODEL`, `promotion:MODEL`, `source:SOURCE` or `pipeline:PIPELINE`";
+                let hint =
+                    "`api`, `cron:0 3 * * *`, `incident:MODEL`, `model:MODEL`, `promotion:MODEL`, `source:SOURCE` or `pipeline:PIPELINE`";
                 return Err(place(Refusal::invalid("pipeline/trigger", what).hint(hint)));
             }
         }

@@ -1,5 +1,6 @@
 //! Routes by noun.
 
+mod backfills;
 mod features;
 mod incidents;
 mod labels;
@@ -32,6 +33,10 @@ pub(crate) fn all() -> Router<Api> {
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}/versions", get(pipelines::versions))
         .route("/pipelines/{name}/runs", post(pipelines::request))
+        .route("/pipelines/{name}/backfill", post(backfills::begin))
+        .route("/backfills", get(backfills::list))
+        .route("/backfills/{id}", get(backfills::show))
+        .route("/backfills/{id}/cancel", post(backfills::cancel))
         .route("/pipeline-runs", get(pipeline_runs::list))
         .route("/pipeline-runs/{id}", get(pipeline_runs::show))
         .route("/pipeline-runs/{id}/cancel", post(pipeline_runs::cancel))

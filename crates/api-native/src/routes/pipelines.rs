@@ -9,8 +9,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use domain::entity::{AppliedProject, PipelineRun, PipelineVersion, Trigger, TriggerKind};
 use domain::spec::PipelineSpec;
-use domain::{PipelineRunId, Refusal};
+use domain::{PipelineRunId, Refusal, Timestamp};
 use pipelines::commands::{self, Request};
+use pipelines::triggers;
 use pipelines::work::fingerprint;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,8 @@ pub(super) struct Declared {
     /// The newest version that ran.
     version: Option<u64>,
     last_run: Option<PipelineRun>,
+    /// When its schedules fire next.
+    next: Vec<Timestamp>,
 }
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Page<Declared>>, ApiError> {
@@ -32,7 +35,8 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Page<Declared>>,
     for (name, spec) in declared {
         let version = world.scope::<PipelineVersion>(&name)?.iter().map(|version| version.number).max();
         let last_run = runs.iter().filter(|run| run.pipeline == name).max_by_key(|run| run.requested).cloned();
-        items.push(Declared { name, spec, version, last_run });
+        let next = triggers::upcoming(&spec, api.clock.event_now(), 3).into_iter().map(|(at, _)| at).collect();
+        items.push(Declared { name, spec, version, last_run, next });
     }
     Ok(Json(Page { items, next: None }))
 }

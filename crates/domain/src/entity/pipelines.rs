@@ -26,13 +26,23 @@ pub struct PipelineVersion {
 pub enum TriggerKind {
     Command,
     Api,
-    Incident { incident: IncidentId },
+    Incident {
+        incident: IncidentId,
+    },
     /// A cron expression; `at` is when it was due.
-    Schedule { at: Timestamp },
+    Schedule {
+        at: Timestamp,
+    },
     /// Something that happened: `model:demand`, and the event's number.
-    Event { on: String, seq: u64 },
+    Event {
+        on: String,
+        seq: u64,
+    },
     /// One instant of a backfill.
-    Backfill { backfill: String, at: Timestamp },
+    Backfill {
+        backfill: String,
+        at: Timestamp,
+    },
 }
 
 /// How far a cron expression of a pipeline has come: a firing is decided on once.

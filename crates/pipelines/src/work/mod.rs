@@ -97,7 +97,17 @@ impl Engine {
         config: EngineConfig,
         activity: Activity,
     ) -> Arc<Engine> {
-        Arc::new(Engine { store, compute, artifacts, clock, built_in, config, activity, running: Mutex::default(), quiet: Mutex::default() })
+        Arc::new(Engine {
+            store,
+            compute,
+            artifacts,
+            clock,
+            built_in,
+            config,
+            activity,
+            running: Mutex::default(),
+            quiet: Mutex::default(),
+        })
     }
 
     /// Goes on with every pipeline run that is not over.
@@ -389,3 +399,5 @@ impl Engine {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_triggers;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes its file; how often it had to.
 #[derive(Default)]
-struct Rows(AtomicU64);
+pub(super) struct Rows(AtomicU64);
 
 #[async_trait]
 impl BuiltIn for Rows {

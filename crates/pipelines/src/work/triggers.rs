@@ -8,8 +8,9 @@ use ports::{World, decide};
 use std::sync::Arc;
 
 impl Engine {
-    /// Decides on everything that is due; to be called once a second or so. What has nothing due costs one look at the clock.
-    pub async fn tick(self: &Arc<Self>) -> Result<(), Fault> {
+    /// Decides on everything that is due; to be called once a second or so. What has nothing due costs one look at the clock. A server
+    /// that is up only for one command goes on with backfills, but leaves schedules (`by_clock`) to one that stays.
+    pub async fn tick(self: &Arc<Self>, by_clock: bool) -> Result<(), Fault> {
         let (head, now) = (*self.store.head().borrow(), self.clock.event_now());
         let quiet = *self.quiet.lock();
         if quiet.is_some_and(|(seen, until)| seen == head && now < until) {
@@ -21,7 +22,7 @@ impl Engine {
         drop(world);
         let actor = Actor::System(NAME.into());
         let mut until = Timestamp::MAX;
-        for (name, spec) in project.iter().flat_map(|project| &project.spec.pipeline) {
+        for (name, spec) in project.iter().flat_map(|project| &project.spec.pipeline).filter(|_| by_clock) {
             for cron in triggers::crons(spec) {
                 let fingerprint = self.fingerprint(name).await?;
                 let firing = Firing { pipeline: name, cron, spec, fingerprint: &fingerprint };

@@ -20,6 +20,8 @@ use tracking::webhooks::work::WebhookWorker;
 
 /// How long requests under way may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often schedules and backfills are looked at.
+const TICK: Duration = Duration::from_secs(1);
 /// How often old rows are sealed and idle windows closed.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -45,6 +47,7 @@ pub struct Server {
     closing: CancellationToken,
     serving: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    starting: JoinHandle<()>,
     posting: JoinHandle<()>,
 }
 
@@ -69,12 +72,13 @@ impl Server {
         let webhook_stop = stopping.clone();
         let posting = tokio::spawn(async move { webhooks.run(webhook_stop).await });
         let serving = tokio::spawn(serve(listener, router, stopping.clone()));
-        let keeping = tokio::spawn(keep_house(app.clone(), stopping, config.replay));
+        let keeping = tokio::spawn(keep_house(app.clone(), stopping.clone(), config.replay));
+        let starting = tokio::spawn(start_pipelines(app.clone(), stopping, config.announce, config.replay));
         if config.announce {
             let info = ServerInfo { url: url.clone(), pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() };
             home.announce(&info)?;
         }
-        Ok(Server { app, url, home, stop, closing, serving, keeping, posting })
+        Ok(Server { app, url, home, stop, closing, serving, keeping, starting, posting })
     }
 
     /// Serves until `until` is done, then drains and ends.
@@ -94,6 +98,8 @@ impl Server {
         }
         self.keeping.abort();
         let _ = self.keeping.await;
+        self.starting.abort();
+        let _ = self.starting.await;
         // It may wait for a slow receiver; what is not delivered is delivered after the next start.
         self.posting.abort();
         self.app.stop().await;
@@ -175,6 +181,22 @@ async fn keep_house(app: Arc<App>, mut stopping: watch::Receiver<bool>, replay: 
             _ = every.tick() => {
                 if let Err(fault) = app.housekeeping().await {
                     tracing::error!(%fault, "housekeeping");
+                }
+            }
+            () = async { let _ = stopping.wait_for(|stop| *stop).await; } => return,
+        }
+    }
+}
+
+/// Pipelines that are due by the clock, and backfills. A replay has no clock of its own.
+async fn start_pipelines(app: Arc<App>, mut stopping: watch::Receiver<bool>, by_clock: bool, replay: bool) {
+    let mut every = tokio::time::interval(TICK);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !replay && !*stopping.borrow() {
+        tokio::select! {
+            _ = every.tick() => {
+                if let Err(fault) = app.engine.tick(by_clock).await {
+                    tracing::error!(%fault, "starting what is due");
                 }
             }
             () = async { let _ = stopping.wait_for(|stop| *stop).await; } => return,

@@ -1,6 +1,7 @@
 //! Waits for a pipeline run and says what its steps do.
 
 use super::client::Client;
+use super::progress::Progress;
 use super::show;
 use domain::Refusal;
 use serde_json::Value;
@@ -42,6 +43,35 @@ pub async fn follow(client: &Client, asked: Value, detach: bool, json: bool) -> 
         }
         if id.is_empty() {
             return Err(Refusal::invalid("server/answer", "the server named no pipeline run").into());
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Follows a backfill to its end; exit code 1 if a run of it failed.
+pub async fn backfill(client: &Client, begun: Value, detach: bool, json: bool) -> anyhow::Result<u8> {
+    if detach {
+        show::print(&begun, json)?;
+        return Ok(0);
+    }
+    let id = begun.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let instant =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).and_then(domain::Timestamp::parse).map_or(0, |at| at.ms());
+    let whole = (instant(&begun, "to") - instant(&begun, "from")).max(1) as f64;
+    let mut progress = Progress::new(&id);
+    loop {
+        let now = client.get(&format!("/api/v1/backfills/{}", super::encode(&id))).await?;
+        let done = (instant(&now, "next") - instant(&now, "from")) as f64 / whole;
+        progress.at(done, now.get("next").and_then(Value::as_str).unwrap_or_default());
+        if now.get("is_over").and_then(Value::as_bool) == Some(true) {
+            progress.end();
+            show::print(&now, json)?;
+            let failed = now.get("failed").and_then(Value::as_array).is_some_and(|failed| !failed.is_empty());
+            let cancelled = now.get("cancelled").and_then(Value::as_bool) == Some(true);
+            return Ok(u8::from(failed || cancelled));
+        }
+        if id.is_empty() {
+            return Err(Refusal::invalid("server/answer", "the server named no backfill").into());
         }
         tokio::time::sleep(EVERY).await;
     }

@@ -218,6 +218,38 @@ pub enum PipelineCommand {
     Cancel { id: String },
     /// Go on with a failed pipeline run; finished steps are not repeated.
     Resume { id: String },
+    /// Run a pipeline for each instant of a past range: `trigger.time` is that instant.
+    Backfill {
+        pipeline: String,
+        /// The first instant: a date or RFC 3339.
+        #[arg(long)]
+        from: String,
+        /// The end; it does not belong to the range.
+        #[arg(long)]
+        to: String,
+        #[arg(long, default_value = "1d")]
+        every: String,
+        /// Pipeline runs at a time.
+        #[arg(long, default_value_t = 1)]
+        parallel: u32,
+        /// NAME=VALUE.
+        #[arg(long = "param", short = 'p')]
+        params: Vec<String>,
+        /// Do not wait.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Backfills and how far they are.
+    Backfills,
+    /// Stop a backfill and what it has under way.
+    CancelBackfill { id: String },
+    /// Run a pipeline run's version again, with its parameters and trigger time.
+    Rerun {
+        id: String,
+        /// One step alone, with the inputs that it had.
+        #[arg(long)]
+        step: Option<String>,
+    },
     /// Look for mistakes in the project file's pipelines.
     Check {
         #[arg(long, default_value = "trimtab.toml")]
@@ -422,6 +454,17 @@ async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> anyh
             client.get(&format!("/api/v1/pipeline-runs/{}/steps/{}/log", encode(&id), encode(&step))).await?
         }
         PipelineCommand::Cancel { id } => client.post(&format!("/api/v1/pipeline-runs/{}/cancel", encode(&id)), &json!({})).await?,
+        PipelineCommand::Backfill { pipeline, from, to, every, parallel, params, detach } => {
+            let body = json!({ "from": from, "to": to, "every": every, "parallel": parallel, "params": pairs(&params)? });
+            let begun = client.post(&format!("/api/v1/pipelines/{}/backfill", encode(&pipeline)), &body).await?;
+            return follow::backfill(client, begun, detach && client.own().is_none(), json).await;
+        }
+        PipelineCommand::Backfills => client.get("/api/v1/backfills").await?,
+        PipelineCommand::CancelBackfill { id } => client.post(&format!("/api/v1/backfills/{}/cancel", encode(&id)), &json!({})).await?,
+        PipelineCommand::Rerun { id, step } => {
+            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&id)), &json!({ "step": step })).await?;
+            return follow::follow(client, asked, false, json).await;
+        }
         PipelineCommand::Check { .. } => Value::Null,
     };
     show::print(&answer, json)?;
