@@ -9,7 +9,7 @@ const NOT_YET: [(&str, &str); 8] = [
     ("each", "rollouts go from shadow to champion"),
     ("abort_if", "rollouts go from shadow to champion"),
     ("gpu", "steps ask for cpu and mem"),
-    ("schedule", "pipelines are started by command, api and incident"),
+    ("schedule", "write `on = [\"cron:0 3 * * *\"]`"),
     ("when", "steps always run"),
     ("profile", "one file, one profile"),
     ("compute", "steps run on the local pool"),

@@ -1,7 +1,7 @@
 //! What the loop's page knows beyond events: the stations and the server itself.
 
 use crate::stations::stations;
-use domain::{Fault, Topic};
+use domain::{Fault, Timestamp, Topic};
 use ports::{MetadataStore, RunStore, World};
 use serde::Serialize;
 use std::sync::Arc;
@@ -67,6 +67,8 @@ pub trait Facts: Send + Sync {
     fn stations(&self) -> Result<Vec<Station>, Fault>;
     /// The server itself.
     fn server(&self) -> Result<ServerFacts, Fault>;
+    /// The event clock.
+    fn now(&self) -> Result<Timestamp, Fault>;
 }
 
 /// Facts from the store alone.
@@ -101,6 +103,13 @@ impl Facts for StoreFacts {
             readers: Vec::new(),
             head: *self.store.head().borrow(),
         })
+    }
+
+    /// The newest event's time: the store knows no other clock.
+    fn now(&self) -> Result<Timestamp, Fault> {
+        let head = *self.store.head().borrow();
+        let newest = self.store.events(head.saturating_sub(1), 1)?;
+        Ok(newest.last().map_or(Timestamp::from_ms(0), |recorded| recorded.at))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the loop's page is told beyond the store.
 
 use super::App;
-use domain::Fault;
+use domain::{Fault, Timestamp};
+use ports::Clock;
 use reactor::Reactor;
 use std::sync::Arc;
 use web::{Facts, ServerFacts, Station, StoreFacts};
@@ -10,6 +11,7 @@ use web::{Facts, ServerFacts, Station, StoreFacts};
 pub struct LiveFacts {
     store: StoreFacts,
     reactor: Arc<Reactor>,
+    clock: Arc<dyn Clock>,
 }
 
 impl LiveFacts {
@@ -18,7 +20,7 @@ impl LiveFacts {
         let listen = url.trim_start_matches("http://");
         let home = app.home.to_string_lossy();
         let store = StoreFacts::new(app.ports.store.clone(), app.ports.runs.clone(), env!("CARGO_PKG_VERSION"), listen, &home);
-        LiveFacts { store, reactor: app.reactor.clone() }
+        LiveFacts { store, reactor: app.reactor.clone(), clock: app.ports.clock.clone() }
     }
 }
 
@@ -29,5 +31,9 @@ impl Facts for LiveFacts {
 
     fn server(&self) -> Result<ServerFacts, Fault> {
         Ok(ServerFacts { readers: self.reactor.progress(), ..self.store.server()? })
+    }
+
+    fn now(&self) -> Result<Timestamp, Fault> {
+        Ok(self.clock.event_now())
     }
 }

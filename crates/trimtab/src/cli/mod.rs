@@ -6,6 +6,7 @@ mod export;
 mod follow;
 mod import;
 mod init;
+mod pipeline;
 pub mod progress;
 mod run;
 mod show;
@@ -100,7 +101,7 @@ pub enum Command {
     TrainingSet(ListCommand),
     /// Pipelines and their runs.
     #[command(subcommand)]
-    Pipeline(PipelineCommand),
+    Pipeline(pipeline::PipelineCommand),
     /// Tracking runs: search, compare, reproduce.
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -195,69 +196,6 @@ pub enum FeatureCommand {
 }
 
 #[derive(Subcommand)]
-pub enum PipelineCommand {
-    /// Pipelines and their runs.
-    Ls,
-    /// Run a pipeline and wait for its end.
-    Run {
-        pipeline: String,
-        /// NAME=VALUE.
-        #[arg(long = "param", short = 'p')]
-        params: Vec<String>,
-        /// Do not wait.
-        #[arg(long)]
-        detach: bool,
-    },
-    /// Versions: definition, code, parameters and environment by hash.
-    Versions { pipeline: String },
-    /// One pipeline run with its steps.
-    Show { id: String },
-    /// What a step printed.
-    Logs { id: String, step: String },
-    /// Stop a pipeline run and all its processes.
-    Cancel { id: String },
-    /// Go on with a failed pipeline run; finished steps are not repeated.
-    Resume { id: String },
-    /// Run a pipeline for each instant of a past range: `trigger.time` is that instant.
-    Backfill {
-        pipeline: String,
-        /// The first instant: a date or RFC 3339.
-        #[arg(long)]
-        from: String,
-        /// The end; it does not belong to the range.
-        #[arg(long)]
-        to: String,
-        #[arg(long, default_value = "1d")]
-        every: String,
-        /// Pipeline runs at a time.
-        #[arg(long, default_value_t = 1)]
-        parallel: u32,
-        /// NAME=VALUE.
-        #[arg(long = "param", short = 'p')]
-        params: Vec<String>,
-        /// Do not wait.
-        #[arg(long)]
-        detach: bool,
-    },
-    /// Backfills and how far they are.
-    Backfills,
-    /// Stop a backfill and what it has under way.
-    CancelBackfill { id: String },
-    /// Run a pipeline run's version again, with its parameters and trigger time.
-    Rerun {
-        id: String,
-        /// One step alone, with the inputs that it had.
-        #[arg(long)]
-        step: Option<String>,
-    },
-    /// Look for mistakes in the project file's pipelines.
-    Check {
-        #[arg(long, default_value = "trimtab.toml")]
-        file: PathBuf,
-    },
-}
-
-#[derive(Subcommand)]
 pub enum ModelCommand {
     /// Models with their champions.
     Ls,
@@ -301,7 +239,7 @@ impl Cli {
                 Ok(0)
             }
             Command::Init { folder } => init::init(&folder, common.json).map(|()| 0),
-            Command::Pipeline(PipelineCommand::Check { file }) => {
+            Command::Pipeline(pipeline::PipelineCommand::Check { file }) => {
                 let (text, _, name) = client::read_project(&file)?;
                 crate::config::parse(&text, &name)?;
                 show::print(&json!({ "file": file, "problems": [] }), common.json)?;
@@ -349,7 +287,7 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::Feature(command) => feature(client, command).await?,
         Command::TrainingSet(ListCommand::Ls) => client.get("/api/v1/training-sets").await?,
         Command::TrainingSet(ListCommand::Show { id }) => client.get(&format!("/api/v1/training-sets/{}", encode(&id))).await?,
-        Command::Pipeline(command) => return pipeline(client, command, common.json).await,
+        Command::Pipeline(command) => return pipeline::pipeline(client, command, common.json).await,
         Command::Model(ModelCommand::Ls) => client.get("/api/v1/models").await?,
         Command::Model(ModelCommand::Show { model }) => client.get(&format!("/api/v1/models/{}", encode(&model))).await?,
         Command::Model(ModelCommand::Rollback { model }) => {
@@ -434,41 +372,6 @@ fn rows(text: &str) -> Result<Vec<Value>, Refusal> {
         return serde_json::from_str(text).map_err(wrong);
     }
     text.lines().filter(|line| !line.trim().is_empty()).map(|line| serde_json::from_str(line).map_err(wrong)).collect()
-}
-
-async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> anyhow::Result<u8> {
-    let answer = match command {
-        PipelineCommand::Ls => client.get("/api/v1/pipelines").await?,
-        PipelineCommand::Run { pipeline, params, detach } => {
-            let body = json!({ "params": pairs(&params)?, "trigger": "command" });
-            let asked = client.post(&format!("/api/v1/pipelines/{}/runs", encode(&pipeline)), &body).await?;
-            return follow::follow(client, asked, detach && client.own().is_none(), json).await;
-        }
-        PipelineCommand::Resume { id } => {
-            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/resume", encode(&id)), &json!({})).await?;
-            return follow::follow(client, asked, false, json).await;
-        }
-        PipelineCommand::Versions { pipeline } => client.get(&format!("/api/v1/pipelines/{}/versions", encode(&pipeline))).await?,
-        PipelineCommand::Show { id } => client.get(&format!("/api/v1/pipeline-runs/{}", encode(&id))).await?,
-        PipelineCommand::Logs { id, step } => {
-            client.get(&format!("/api/v1/pipeline-runs/{}/steps/{}/log", encode(&id), encode(&step))).await?
-        }
-        PipelineCommand::Cancel { id } => client.post(&format!("/api/v1/pipeline-runs/{}/cancel", encode(&id)), &json!({})).await?,
-        PipelineCommand::Backfill { pipeline, from, to, every, parallel, params, detach } => {
-            let body = json!({ "from": from, "to": to, "every": every, "parallel": parallel, "params": pairs(&params)? });
-            let begun = client.post(&format!("/api/v1/pipelines/{}/backfill", encode(&pipeline)), &body).await?;
-            return follow::backfill(client, begun, detach && client.own().is_none(), json).await;
-        }
-        PipelineCommand::Backfills => client.get("/api/v1/backfills").await?,
-        PipelineCommand::CancelBackfill { id } => client.post(&format!("/api/v1/backfills/{}/cancel", encode(&id)), &json!({})).await?,
-        PipelineCommand::Rerun { id, step } => {
-            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&id)), &json!({ "step": step })).await?;
-            return follow::follow(client, asked, false, json).await;
-        }
-        PipelineCommand::Check { .. } => Value::Null,
-    };
-    show::print(&answer, json)?;
-    Ok(0)
 }
 
 /// `NAME=VALUE` pairs; a value that is a number or a boolean is one.

@@ -14,6 +14,7 @@ use crate::made::word;
 use crate::page::{PageError, show};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use domain::Timestamp;
 use domain::entity::{AppliedProject, PipelineRun, PipelineVersion};
 use domain::spec::{PipelineSpec, StepSpec};
 use grid::Grid;
@@ -42,6 +43,8 @@ struct Listed {
     runs: String,
     last: Option<RunRow>,
     grid: Grid,
+    /// When its schedules fire next, in UTC.
+    next: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +81,7 @@ struct Page {
     total: String,
     versions: Vec<VersionRow>,
     is_declared: bool,
+    next: Vec<String>,
 }
 
 /// `GET /pipelines`.
@@ -97,7 +101,7 @@ fn read_list(state: &WebState) -> Result<List, PageError> {
     for run in world.list::<PipelineRun>()? {
         by_name.entry(run.pipeline.clone()).or_default().push(run);
     }
-    let mut pipelines = Vec::new();
+    let (now, mut pipelines) = (state.facts.now()?, Vec::new());
     for (name, mut runs) in by_name {
         runs.sort_by_key(|run| run.requested);
         let newest = newest_version(&world, &name)?;
@@ -110,6 +114,7 @@ fn read_list(state: &WebState) -> Result<List, PageError> {
             version: newest.as_ref().map(|version| version.number),
             runs: counted(runs.len() as u64, "run"),
             last: runs.last().map(row),
+            next: spec.map_or(Vec::new(), |spec| firings(spec, now, 1)),
             grid: grid::grid(&world, shown, &steps)?,
             name,
         });
@@ -137,6 +142,7 @@ fn read_page(state: &WebState, name: String) -> Result<Page, PageError> {
     let steps: Vec<String> = spec.step.keys().cloned().collect();
     let shown = &runs[runs.len().saturating_sub(IN_PAGE)..];
     let newest = versions.last().map(|version| version.number);
+    let now = state.facts.now()?;
     Ok(Page {
         on: spec.on.clone(),
         params: spec.params.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
@@ -157,9 +163,15 @@ fn read_page(state: &WebState, name: String) -> Result<Page, PageError> {
                 is_newest: Some(version.number) == newest,
             })
             .collect(),
+        next: declared.as_ref().map_or(Vec::new(), |spec| firings(spec, now, 5)),
         is_declared: declared.is_some(),
         name,
     })
+}
+
+/// When a pipeline fires next by its schedules.
+fn firings(spec: &PipelineSpec, now: Timestamp, count: usize) -> Vec<String> {
+    pipelines::triggers::upcoming(spec, now, count).into_iter().map(|(at, _)| time(at)).collect()
 }
 
 fn newest_version(world: &World, name: &str) -> Result<Option<PipelineVersion>, PageError> {
