@@ -1,7 +1,9 @@
 //! The paired bootstrap of a metric's difference between two models.
 
 use crate::auc::Ranked;
-use crate::metrics::{Metric, Terms, add};
+use crate::classes::Classes;
+use crate::metrics::{Metric, Terms, add, class_of};
+use crate::normal;
 use crate::quantile::quantile;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -16,6 +18,13 @@ pub struct Interval {
     pub low: f64,
     /// Upper end of the percentile interval.
     pub high: f64,
+    /// Standard deviation of the replicates.
+    pub se: f64,
+    /// Share of replicates at 0 or below.
+    pub at_most_0: f64,
+    /// Both ends of the bias-corrected and accelerated interval (Efron 1987); `None` where the jackknife is undefined or has
+    /// more than [`JACKKNIFE`] steps.
+    pub bca: Option<(f64, f64)>,
     /// Rows that both models were scored on.
     pub n_rows: u64,
     /// Independent units that were resampled: the groups, or the rows where there are none.
@@ -66,37 +75,106 @@ pub fn paired_difference(
     if units.n < 2 || !(level > 0.0 && level < 1.0) {
         return None;
     }
-    let mut draws = Draws { rng: ChaCha8Rng::seed_from_u64(seed), strata: &units.strata, drawn: Vec::new() };
-    let mut differences = if metric == Metric::Auc {
-        let (old, new) = (Ranked::new(truth, champion, &units.of_row), Ranked::new(truth, challenger, &units.of_row));
-        draws.evaluate(replicates, |drawn| {
-            let mut weight = vec![0.0; units.n];
-            drawn.iter().for_each(|unit| weight[*unit as usize] += 1.0);
-            Some(new.auc(&weight)? - old.auc(&weight)?)
-        })
-    } else {
-        let sums = units.sums(&metric.all_terms(truth, champion)?, &metric.all_terms(truth, challenger)?);
-        draws.evaluate(replicates, |drawn| {
-            let mut total = Sums::default();
-            drawn.iter().for_each(|unit| total.add(&sums[*unit as usize]));
-            Some(metric.finish(&total.challenger, total.rows)? - metric.finish(&total.champion, total.rows)?)
-        })
+    let mut draws = Draws::new(seed, &units.strata);
+    let (mut differences, left_out) = match metric {
+        Metric::Auc => {
+            let (old, new) = (Ranked::new(truth, champion, &units.of_row), Ranked::new(truth, challenger, &units.of_row));
+            by_weight(&mut draws, &units, replicates, truth.len(), |weight| Some(new.auc(weight)? - old.auc(weight)?))
+        }
+        Metric::F1Macro => {
+            let classes = |answers: &[f64]| -> Vec<f64> { truth.iter().zip(answers).map(|(y, p)| class_of(*y, *p)).collect() };
+            let (old, new) = (Classes::new(truth, &classes(champion))?, Classes::new(truth, &classes(challenger))?);
+            by_weight(&mut draws, &units, replicates, truth.len(), |weight| {
+                Some(new.macro_f1(&units.of_row, weight)? - old.macro_f1(&units.of_row, weight)?)
+            })
+        }
+        _ => {
+            let sums = units.sums(&metric.all_terms(truth, champion)?, &metric.all_terms(truth, challenger)?);
+            let of = |total: &Sums| Some(metric.finish(&total.challenger, total.rows)? - metric.finish(&total.champion, total.rows)?);
+            let found = draws.evaluate(replicates, |drawn| {
+                let mut total = Sums::default();
+                drawn.iter().for_each(|unit| total.add(&sums[*unit as usize]));
+                of(&total)
+            });
+            let mut whole = Sums::default();
+            sums.iter().for_each(|unit| whole.add(unit));
+            let without = sums.iter().map(|unit| of(&whole.without(unit)));
+            (found, without.collect::<Option<Vec<f64>>>())
+        }
     };
     if differences.len() * 2 < replicates {
         return None;
     }
     differences.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - level) / 2.0;
+    let count = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / count;
     Some(Interval {
         point,
         low: quantile(&differences, tail)?,
         high: quantile(&differences, 1.0 - tail)?,
+        se: (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0)).sqrt(),
+        at_most_0: differences.partition_point(|d| *d <= 0.0) as f64 / count,
+        bca: left_out.and_then(|left_out| bca(point, &differences, &left_out, tail)),
         n_rows: truth.len() as u64,
         n_groups: units.n as u64,
         replicates: differences.len() as u64,
         level,
         seed,
     })
+}
+
+/// Most steps that leaving out each unit once may take, for the metrics that are reckoned anew each time.
+pub const JACKKNIFE: usize = 20_000_000;
+
+/// Replicates, and the values without each unit, of a difference under weights of the units.
+fn by_weight(
+    draws: &mut Draws,
+    units: &Units,
+    replicates: usize,
+    rows: usize,
+    difference: impl Fn(&[f64]) -> Option<f64>,
+) -> (Vec<f64>, Option<Vec<f64>>) {
+    let found = draws.evaluate(replicates, |drawn| {
+        let mut weight = vec![0.0; units.n];
+        drawn.iter().for_each(|unit| weight[*unit as usize] += 1.0);
+        difference(&weight)
+    });
+    if units.n.saturating_mul(rows) > JACKKNIFE {
+        return (found, None);
+    }
+    let mut weight = vec![1.0; units.n];
+    let without = (0..units.n).map(|unit| {
+        weight[unit] = 0.0;
+        let value = difference(&weight);
+        weight[unit] = 1.0;
+        value
+    });
+    let without = without.collect();
+    (found, without)
+}
+
+/// The bias-corrected and accelerated interval of ascending replicates: the bias from the share of replicates below the
+/// point, the acceleration from the skewness of the jackknife.
+fn bca(point: f64, replicates: &[f64], left_out: &[f64], tail: f64) -> Option<(f64, f64)> {
+    let (below, equal) = (replicates.partition_point(|d| *d < point), replicates.partition_point(|d| *d <= point));
+    let share = (below + equal) as f64 / 2.0 / replicates.len() as f64;
+    if !(share > 0.0 && share < 1.0) {
+        return None;
+    }
+    let bias = normal::quantile(share);
+    let mean = left_out.iter().sum::<f64>() / left_out.len() as f64;
+    let (mut cubes, mut squares) = (0.0, 0.0);
+    for value in left_out {
+        cubes += (mean - value).powi(3);
+        squares += (mean - value).powi(2);
+    }
+    let acceleration = if squares > 0.0 { cubes / (6.0 * squares.powf(1.5)) } else { 0.0 };
+    let end = |tail: f64| {
+        let z = bias + normal::quantile(tail);
+        quantile(replicates, normal::cdf(bias + z / (1.0 - acceleration * z)))
+    };
+    Some((end(tail)?, end(1.0 - tail)?))
 }
 
 /// What is drawn as a whole.
@@ -153,17 +231,31 @@ impl Sums {
         add(&mut self.champion, &other.champion);
         add(&mut self.challenger, &other.challenger);
     }
+
+    fn without(&self, other: &Sums) -> Sums {
+        let less = |a: &Terms, b: &Terms| [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
+        Sums {
+            rows: self.rows - other.rows,
+            champion: less(&self.champion, &other.champion),
+            challenger: less(&self.challenger, &other.challenger),
+        }
+    }
 }
 
-struct Draws<'a> {
+/// Draws units with replacement, within each stratum as many as it has.
+pub(crate) struct Draws<'a> {
     rng: ChaCha8Rng,
     strata: &'a [Vec<u32>],
     drawn: Vec<u32>,
 }
 
-impl Draws<'_> {
-    /// The defined differences of all replicates.
-    fn evaluate(&mut self, replicates: usize, difference: impl Fn(&[u32]) -> Option<f64>) -> Vec<f64> {
+impl<'a> Draws<'a> {
+    pub(crate) fn new(seed: u64, strata: &'a [Vec<u32>]) -> Self {
+        Draws { rng: ChaCha8Rng::seed_from_u64(seed), strata, drawn: Vec::new() }
+    }
+
+    /// The defined values of all replicates.
+    pub(crate) fn evaluate(&mut self, replicates: usize, difference: impl Fn(&[u32]) -> Option<f64>) -> Vec<f64> {
         let mut replicate = || {
             self.drawn.clear();
             for stratum in self.strata {

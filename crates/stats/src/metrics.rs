@@ -1,6 +1,7 @@
 //! Performance metrics of a model on labelled rows.
 
 use crate::auc::Ranked;
+use crate::classes::Classes;
 use serde::{Deserialize, Serialize};
 
 /// A performance metric by which gates compare versions and monitors judge windows.
@@ -24,6 +25,13 @@ pub enum Metric {
     Accuracy,
     /// `2 TP / (2 TP + FP + FN)` of class 1; undefined when class 1 is neither true nor predicted.
     F1,
+    /// `TP / (TP + FP)` of class 1; undefined when class 1 is never predicted.
+    Precision,
+    /// `TP / (TP + FN)` of class 1; undefined when class 1 is never true.
+    Recall,
+    /// The mean of the F1 of every class that is true or predicted; truth and prediction are class numbers, or 0 or 1 and a
+    /// probability.
+    F1Macro,
     /// Mean negative log-likelihood in nats, probabilities clipped to [2.2e-16, 1 - 2.2e-16] as scikit-learn does.
     LogLoss,
     /// Area under the ROC curve by midranks; undefined when a class is absent.
@@ -40,7 +48,7 @@ impl Metric {
     /// ```
     /// assert!(stats::Metric::ALL.iter().all(|metric| stats::Metric::parse(metric.name()) == Some(*metric)));
     /// ```
-    pub const ALL: [Metric; 10] = [
+    pub const ALL: [Metric; 13] = [
         Metric::Mae,
         Metric::Rmse,
         Metric::Mse,
@@ -48,6 +56,9 @@ impl Metric {
         Metric::Mape,
         Metric::Accuracy,
         Metric::F1,
+        Metric::Precision,
+        Metric::Recall,
+        Metric::F1Macro,
         Metric::LogLoss,
         Metric::Auc,
         Metric::Brier,
@@ -66,6 +77,9 @@ impl Metric {
             Metric::Mape => "mape",
             Metric::Accuracy => "accuracy",
             Metric::F1 => "f1",
+            Metric::Precision => "precision",
+            Metric::Recall => "recall",
+            Metric::F1Macro => "f1_macro",
             Metric::LogLoss => "log_loss",
             Metric::Auc => "auc",
             Metric::Brier => "brier",
@@ -86,7 +100,7 @@ impl Metric {
     /// assert!(stats::Metric::Auc.higher_is_better() && !stats::Metric::Mae.higher_is_better());
     /// ```
     pub fn higher_is_better(self) -> bool {
-        matches!(self, Metric::R2 | Metric::Accuracy | Metric::F1 | Metric::Auc)
+        matches!(self, Metric::R2 | Metric::Accuracy | Metric::F1 | Metric::Precision | Metric::Recall | Metric::F1Macro | Metric::Auc)
     }
 
     /// The metric's value. `None` when it is undefined: no rows, lengths that differ, a value that is not finite, a truth
@@ -108,14 +122,19 @@ impl Metric {
             let rows: Vec<u32> = (0..truth.len() as u32).collect();
             return Ranked::new(truth, prediction, &rows).auc(&vec![1.0; truth.len()]);
         }
+        if self == Metric::F1Macro {
+            let rows: Vec<u32> = (0..truth.len() as u32).collect();
+            let answers: Vec<f64> = terms.iter().map(|row| row[0]).collect();
+            return Classes::new(truth, &answers)?.macro_f1(&rows, &vec![1.0; truth.len()]);
+        }
         let mut sums = Terms::default();
         terms.iter().for_each(|row| add(&mut sums, row));
         self.finish(&sums, truth.len() as f64)
     }
 
     /// What one row costs, for the metrics that are (a function of) a mean over rows: the absolute, squared or relative
-    /// error, 0 or 1 for a right or wrong class, the negative log-likelihood. `None` for R², F1 and AUC, which have no
-    /// loss of a single row, and where [`value`](Metric::value) would be undefined too.
+    /// error, 0 or 1 for a right or wrong class, the negative log-likelihood. `None` for R², F1, precision, recall and
+    /// AUC, which have no loss of a single row, and where [`value`](Metric::value) would be undefined too.
     /// ```
     /// assert_eq!(stats::Metric::Rmse.row_loss(1.0, 3.0), Some(4.0));
     /// assert_eq!(stats::Metric::Accuracy.row_loss(1.0, 0.4), Some(1.0));
@@ -123,7 +142,7 @@ impl Metric {
     /// ```
     pub fn row_loss(self, truth: f64, prediction: f64) -> Option<f64> {
         match self {
-            Metric::R2 | Metric::F1 | Metric::Auc => None,
+            Metric::R2 | Metric::F1 | Metric::Precision | Metric::Recall | Metric::F1Macro | Metric::Auc => None,
             _ => Some(self.terms(truth, prediction)?[0]),
         }
     }
@@ -140,7 +159,8 @@ impl Metric {
         let probability = (0.0..=1.0).contains(&p);
         let defined = match self {
             Metric::Mape => y != 0.0,
-            Metric::F1 | Metric::LogLoss | Metric::Brier => binary && probability,
+            Metric::F1 | Metric::Precision | Metric::Recall | Metric::LogLoss | Metric::Brier => binary && probability,
+            Metric::F1Macro => y.fract() == 0.0 && (p.fract() == 0.0 || (binary && probability)),
             Metric::Auc => binary,
             _ => true,
         };
@@ -152,10 +172,11 @@ impl Metric {
             Metric::Rmse | Metric::Mse | Metric::Brier => [(y - p).powi(2), 0.0, 0.0],
             Metric::R2 => [(y - p).powi(2), y, y * y],
             Metric::Mape => [(y - p).abs() / y.abs(), 0.0, 0.0],
-            Metric::Accuracy => {
-                let class = if binary && probability { f64::from(p >= 0.5) } else { p };
-                [f64::from(class != y), 0.0, 0.0]
-            }
+            Metric::Accuracy => [f64::from(class_of(y, p) != y), 0.0, 0.0],
+            // The class that is answered; [`Classes`] makes the metric.
+            Metric::F1Macro => [class_of(y, p), 0.0, 0.0],
+            Metric::Precision => [f64::from(y == 1.0 && p >= 0.5), f64::from(p >= 0.5), 0.0],
+            Metric::Recall => [f64::from(y == 1.0 && p >= 0.5), y, 0.0],
             Metric::F1 => match (y == 1.0, p >= 0.5) {
                 (true, true) => [1.0, 0.0, 0.0],
                 (false, false) => [0.0; 3],
@@ -169,7 +190,8 @@ impl Metric {
         })
     }
 
-    /// The metric from the sums of `n` rows' terms; AUC is not a function of sums and is made by [`Ranked`].
+    /// The metric from the sums of `n` rows' terms; AUC and macro F1 are no functions of sums, and are made by [`Ranked`] and
+    /// [`Classes`].
     pub(crate) fn finish(self, sums: &Terms, n: f64) -> Option<f64> {
         let [a, b, c] = *sums;
         let value = match self {
@@ -182,10 +204,17 @@ impl Metric {
                 if spread <= c * f64::EPSILON * n { f64::NAN } else { 1.0 - a / spread }
             }
             Metric::F1 => 2.0 * a / (2.0 * a + b),
-            Metric::Auc => f64::NAN,
+            Metric::Precision | Metric::Recall => a / b,
+            Metric::Auc | Metric::F1Macro => f64::NAN,
         };
         value.is_finite().then_some(value)
     }
+}
+
+/// The class that a prediction means where the truth is `y`.
+pub(crate) fn class_of(y: f64, p: f64) -> f64 {
+    let binary = y == 0.0 || y == 1.0;
+    if binary && (0.0..=1.0).contains(&p) { f64::from(p >= 0.5) } else { p }
 }
 
 /// Adds a row's terms to the sums.
