@@ -2,7 +2,8 @@
 //! Delivery end to end on the in-memory store: versions are registered, judged, let out, taken back.
 
 use crate::commands::{request_gate, rollback};
-use crate::work::{GateWorker, Holdout, HoldoutRows};
+use crate::gate::Signature;
+use crate::work::{Dossier, GateWorker, Holdout, HoldoutRows, TrainingRows};
 use arrow::array::{ArrayRef, Float64Array};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -44,7 +45,29 @@ impl Holdout for Hourly {
             (0..(range.to - range.from).ms() / 3_600_000).map(|hour| range.from + Span::from_ms(hour * 3_600_000)).collect();
         let column: ArrayRef = Arc::new(Float64Array::from(vec![1.0; times.len()]));
         let features = RecordBatch::try_from_iter([("temp", column)]).unwrap();
-        Ok(HoldoutRows { features, truth: vec![100.0; times.len()], hash: Digest::of_json(&times), times })
+        let identity: ArrayRef = Arc::new(arrow::array::Int64Array::from(times.iter().map(|time| time.ms()).collect::<Vec<_>>()));
+        let identity = RecordBatch::try_from_iter([("ts", identity)]).unwrap();
+        Ok(HoldoutRows { features, truth: vec![100.0; times.len()], hash: Digest::of_json(&times), times, identity })
+    }
+}
+
+/// Every version is a megabyte, takes `temp`, and was trained on ten rows.
+struct Known;
+
+#[async_trait]
+impl Dossier for Known {
+    async fn size(&self, _: &ModelName, _: VersionNumber) -> Result<Option<u64>, Fault> {
+        Ok(Some(1_000_000))
+    }
+
+    async fn signature(&self, _: &ModelName, _: VersionNumber) -> Result<Option<Signature>, Fault> {
+        Ok(Some(Signature::default()))
+    }
+
+    async fn training(&self, _: &ModelName, _: VersionNumber) -> Result<Option<TrainingRows>, QueryError> {
+        let column: ArrayRef = Arc::new(Float64Array::from_iter_values((0..10).map(f64::from)));
+        let rows = RecordBatch::try_from_iter([("temp", column.clone()), ("y", column)]).unwrap();
+        Ok(Some(TrainingRows { rows, features: vec!["temp".into()], label: "y".into() }))
     }
 }
 
@@ -58,7 +81,8 @@ struct House {
 /// Delivery as a process starts it.
 fn start(store: Arc<Halting<MemoryStore>>) -> Reactor {
     let clock = Arc::new(ManualClock::new(day(100)));
-    let worker = GateWorker { store: store.clone(), holdout: Arc::new(Hourly), scorer: Arc::new(Versions), clock };
+    let worker =
+        GateWorker { store: store.clone(), holdout: Arc::new(Hourly), scorer: Arc::new(Versions), dossier: Arc::new(Known), clock };
     Reactor::start(store, Activity::default(), crate::reactions(), vec![Arc::new(worker)]).unwrap()
 }
 

@@ -305,6 +305,11 @@ impl Joined {
         select(&self.rows, self.features.iter())
     }
 
+    /// Key columns and time: what tells rows apart.
+    pub fn identity_rows(&self) -> Result<RecordBatch, Fault> {
+        select(&self.rows, self.keys.iter().chain([&self.time]))
+    }
+
     /// Event time of each row.
     pub fn times(&self) -> Result<Vec<Timestamp>, Fault> {
         let column = self.rows.column_by_name(&self.time).ok_or_else(|| Fault::broken("a training set without its time"))?;

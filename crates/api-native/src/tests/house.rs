@@ -241,6 +241,7 @@ fn registry(batch: &mut Batch, root: &str) {
         verdict: Verdict::Pass,
         why: "passed".into(),
         decided: day("2011-03-16"),
+        overrides: vec![],
     });
     batch.write(&TrainingSet {
         id: TrainingSetId::new("set-2"),

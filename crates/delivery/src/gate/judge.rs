@@ -1,12 +1,12 @@
-//! The verdict of a gate: a pure function of rows and answers.
+//! The verdict of a gate: a pure function of rows, answers and facts.
 
 use super::check::{Check, Gate};
-use domain::entity::{self, GateFigure, Interval};
+use super::facts::Facts;
+use domain::entity::{self, GateFigure};
 use domain::{Scalar, Verdict};
-use stats::{Metric, paired_difference};
+use indexmap::IndexMap;
+use stats::Metric;
 
-/// Replicates of the bootstrap.
-const REPLICATES: usize = 10_000;
 /// Fewer rows than this are no evidence.
 pub(crate) const MIN_ROWS: usize = 30;
 
@@ -15,13 +15,17 @@ pub(crate) const MIN_ROWS: usize = 30;
 pub struct Evidence<'a> {
     /// The labels.
     pub truth: &'a [f64],
-    /// The day of every row: rows of one day are not independent and are drawn together.
-    pub days: &'a [i64],
+    /// The day of every row: rows of one day are not independent and are drawn together. `None`: the rows have no times.
+    pub days: Option<&'a [i64]>,
     pub challenger: &'a [Scalar],
     /// `None`: there is no champion.
     pub champion: Option<&'a [Scalar]>,
     /// Of the bootstrap.
     pub seed: u64,
+    /// Columns by which rows are cut, a value a row.
+    pub columns: &'a IndexMap<String, Vec<Scalar>>,
+    /// What else is known of the versions.
+    pub facts: &'a Facts,
 }
 
 /// What a gate found.
@@ -37,8 +41,8 @@ pub struct Judged {
 
 /// Judges every check and the whole.
 ///
-/// Absolute limits look at the figure itself. Comparisons look at both figures on the same rows, or at the paired bootstrap
-/// interval of their difference by blocks of a day: good only if the whole interval is, bad only if the whole interval is.
+/// Absolute limits look at the figure itself, and at its interval where it has one. Comparisons look at both figures on the
+/// same rows, or at the interval of their difference: good only if the whole interval is, bad only if the whole interval is.
 pub fn judge(gate: &Gate, main: Metric, evidence: &Evidence) -> Judged {
     let challenger = numbers(evidence.challenger);
     let champion = evidence.champion.map(numbers);
@@ -48,8 +52,8 @@ pub fn judge(gate: &Gate, main: Metric, evidence: &Evidence) -> Judged {
         challenger: value(main, &challenger),
         champion: champion.as_ref().and_then(|champion| value(main, champion)),
     };
-    let bench = Bench { evidence, confidence: gate.confidence, challenger, champion };
-    let checks: Vec<_> = gate.checks.iter().map(|(text, check)| bench.judge(text, *check)).collect();
+    let bench = Bench { evidence, main, confidence: gate.confidence, challenger, champion };
+    let checks: Vec<_> = gate.checks.iter().map(|(text, check)| bench.judge(text, check)).collect();
     let verdict = Verdict::all(checks.iter().filter(|check| !check.skipped).map(|check| check.verdict));
     let why = sentence(&checks, &figure, verdict, evidence.truth.len());
     Judged { checks, figure, verdict, why }
@@ -84,121 +88,66 @@ fn sentence(checks: &[entity::Check], figure: &GateFigure, verdict: Verdict, row
 }
 
 /// One gate's evidence, prepared.
-struct Bench<'a> {
-    evidence: &'a Evidence<'a>,
-    confidence: f64,
-    challenger: Result<Vec<f64>, String>,
-    champion: Option<Result<Vec<f64>, String>>,
-}
-
-/// What a check found, before it is written down.
-struct Finding {
-    verdict: Verdict,
-    why: String,
-    figures: (Option<f64>, Option<f64>),
-    interval: Option<Interval>,
-}
-
-impl Finding {
-    fn new(verdict: Verdict, why: impl Into<String>) -> Self {
-        Finding { verdict, why: why.into(), figures: (None, None), interval: None }
-    }
+pub(super) struct Bench<'a> {
+    pub(super) evidence: &'a Evidence<'a>,
+    /// The model's main metric.
+    pub(super) main: Metric,
+    pub(super) confidence: f64,
+    pub(super) challenger: Result<Vec<f64>, String>,
+    pub(super) champion: Option<Result<Vec<f64>, String>>,
 }
 
 impl Bench<'_> {
-    fn judge(&self, text: &str, check: Check) -> entity::Check {
-        let compares = !matches!(check, Check::Limit { .. });
-        let skipped = compares && self.champion.is_none();
-        let found = self.find(check);
-        entity::Check {
-            text: text.into(),
-            verdict: found.verdict,
-            why: found.why,
-            challenger: found.figures.0,
-            champion: found.figures.1,
-            interval: found.interval,
-            skipped,
-        }
+    fn judge(&self, text: &str, check: &Check) -> entity::Check {
+        let skipped = check.compares() && self.champion.is_none();
+        entity::Check { skipped, ..self.find(text, check) }
     }
 
-    fn find(&self, check: Check) -> Finding {
+    fn find(&self, text: &str, check: &Check) -> entity::Check {
+        match check {
+            Check::Quantity { quantity, relation, limit } if !quantity.compares() || self.champion.is_some() => {
+                return self.limit(text, quantity, *relation, *limit);
+            }
+            Check::Answers(probe) => return self.probe(text, *probe),
+            Check::Signature if self.champion.is_some() => return self.signature(text),
+            _ => {}
+        }
         let rows = self.evidence.truth.len();
         let challenger = match &self.challenger {
-            Err(what) => return Finding::new(Verdict::Fail, what),
-            Ok(_) if rows < MIN_ROWS => return Finding::new(Verdict::Inconclusive, format!("{rows} rows, needs {MIN_ROWS}")),
+            Err(what) => return entity::Check::new(text, Verdict::Fail, what),
+            Ok(_) if rows < MIN_ROWS => {
+                let (n, needed) = (Some(rows as u64), Some(MIN_ROWS as u64));
+                let why = format!("{rows} rows, needs {MIN_ROWS}");
+                return entity::Check { n, needed, ..entity::Check::new(text, Verdict::Inconclusive, why) };
+            }
             Ok(numbers) => numbers,
         };
         if let Check::Limit { metric, relation, limit } = check {
-            let Some(value) = metric.value(self.evidence.truth, challenger) else { return undefined(metric) };
-            let verdict = if relation.holds(value, limit) { Verdict::Pass } else { Verdict::Fail };
-            let figures = (Some(value), None);
-            return Finding { figures, ..Finding::new(verdict, format!("{} is {value:.4}", metric.name())) };
+            let Some(value) = metric.value(self.evidence.truth, challenger) else { return undefined(text, *metric) };
+            let verdict = if relation.holds(value, *limit) { Verdict::Pass } else { Verdict::Fail };
+            let why = format!("{} is {value:.4}", metric.name());
+            return entity::Check {
+                challenger: Some(value),
+                value: Some(value),
+                limit: Some(*limit),
+                n: Some(rows as u64),
+                ..entity::Check::new(text, verdict, why)
+            };
         }
         let champion = match &self.champion {
-            None => return Finding::new(Verdict::Inconclusive, "no champion: absolute limits only"),
-            Some(Err(what)) => return Finding::new(Verdict::Inconclusive, format!("the champion's answers: {what}")),
+            None => return entity::Check::new(text, Verdict::Inconclusive, "no champion: absolute limits only"),
+            Some(Err(what)) => return entity::Check::new(text, Verdict::Inconclusive, format!("the champion's answers: {what}")),
             Some(Ok(numbers)) => numbers,
         };
-        self.compare(check, challenger, champion)
-    }
-
-    fn compare(&self, check: Check, challenger: &[f64], champion: &[f64]) -> Finding {
-        let (metric, margin) = match check {
-            Check::Limit { metric, .. } | Check::Champion { metric, .. } | Check::Superior { metric } => (metric, 0.0),
-            Check::NonInferior { metric, margin } => (metric, margin),
-        };
-        let (new, old) = (metric.value(self.evidence.truth, challenger), metric.value(self.evidence.truth, champion));
-        let (Some(new), Some(old)) = (new, old) else { return undefined(metric) };
-        let figures = (Some(new), Some(old));
-        let interval = self.interval(metric, challenger, champion);
-        if let Check::Champion { relation, .. } = check {
-            let verdict = if relation.holds(new, old) { Verdict::Pass } else { Verdict::Fail };
-            return Finding { figures, interval, ..Finding::new(verdict, format!("{new:.4} against {old:.4}")) };
+        match check {
+            Check::Slices { column, metric, min_rows } => self.slices(text, column, *metric, *min_rows, challenger, champion),
+            _ => self.compare(text, check, challenger, champion),
         }
-        let Some(found) = interval else {
-            let what = format!("{} rows of {} days say nothing about the spread; needs 2 days", self.evidence.truth.len(), self.days());
-            return Finding { figures, ..Finding::new(Verdict::Inconclusive, what) };
-        };
-        // In units of "worse": above 0 is worse, whatever the metric's direction.
-        let (best, worst) = if metric.higher_is_better() { (-found.high, -found.low) } else { (found.low, found.high) };
-        let verdict = if worst < margin {
-            Verdict::Pass
-        } else if best > margin {
-            Verdict::Fail
-        } else {
-            Verdict::Inconclusive
-        };
-        let why = format!(
-            "the difference {:.4} lies in [{:.4}, {:.4}] ({} %, {} rows of {} days), margin {margin}",
-            new - old,
-            found.low,
-            found.high,
-            self.confidence * 100.0,
-            self.evidence.truth.len(),
-            self.days(),
-        );
-        Finding { figures, interval: Some(found), ..Finding::new(verdict, why) }
-    }
-
-    fn interval(&self, metric: Metric, challenger: &[f64], champion: &[f64]) -> Option<Interval> {
-        let Evidence { truth, days, seed, .. } = self.evidence;
-        // Days before 1970 are negative; the bootstrap only asks which are equal.
-        let groups: Vec<u64> = days.iter().map(|day| day.cast_unsigned()).collect();
-        let found = paired_difference(metric, truth, champion, challenger, Some(&groups), REPLICATES, self.confidence, *seed)?;
-        let method = format!("paired bootstrap, {} blocks of a day, {} replicates", found.n_groups, found.replicates);
-        Some(Interval { low: found.low, high: found.high, confidence: self.confidence, method })
-    }
-
-    fn days(&self) -> usize {
-        let mut days = self.evidence.days.to_vec();
-        days.sort_unstable();
-        days.dedup();
-        days.len()
     }
 }
 
-fn undefined(metric: Metric) -> Finding {
-    Finding::new(Verdict::Inconclusive, format!("{} is undefined on these rows", metric.name()))
+pub(super) fn undefined(text: &str, metric: Metric) -> entity::Check {
+    entity::Check::new(text, Verdict::Inconclusive, format!("{} is undefined on these rows", metric.name()))
 }
 
 #[cfg(test)]
@@ -234,7 +183,16 @@ mod tests {
 
     fn judged(gate: &Gate, rows: &Rows, with_champion: bool) -> Judged {
         let champion = with_champion.then_some(rows.champion.as_slice());
-        let evidence = Evidence { truth: &rows.truth, days: &rows.days, challenger: &rows.challenger, champion, seed: 7 };
+        let (columns, facts) = (IndexMap::new(), Facts::default());
+        let evidence = Evidence {
+            truth: &rows.truth,
+            days: Some(&rows.days),
+            challenger: &rows.challenger,
+            champion,
+            seed: 7,
+            columns: &columns,
+            facts: &facts,
+        };
         judge(gate, Metric::Mae, &evidence)
     }
 

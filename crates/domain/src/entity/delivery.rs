@@ -35,11 +35,89 @@ pub struct Check {
     pub why: String,
     pub challenger: Option<f64>,
     pub champion: Option<f64>,
-    /// Challenger minus champion.
+    /// Of [`value`](Check::value): challenger minus champion where the check compares.
     pub interval: Option<Interval>,
     /// A comparison while there is no champion: it does not count.
     #[serde(default)]
     pub skipped: bool,
+    /// What is held against the limit: a figure, or challenger minus champion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What the value must keep to, in its unit: `1.0` for a margin of 1 where lower is better, `-0.01` where higher is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// `ms`, `bytes`; a metric has its own unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// How it was judged: `DeLong`, `Tango score`, `paired bootstrap, 7 blocks of a day, 10000 replicates`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Rows, calls or groups that it was judged on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
+    /// Of an inconclusive check: how many of these would tell, at a power of 80 %; none where no number would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<u64>,
+    /// What other tests say of the same comparison; they do not decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Tested>,
+    /// Where the check looks at parts of the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<Slice>,
+}
+
+impl Check {
+    /// A check with its verdict and nothing else yet.
+    pub fn new(text: impl Into<String>, verdict: Verdict, why: impl Into<String>) -> Self {
+        Check {
+            text: text.into(),
+            verdict,
+            why: why.into(),
+            challenger: None,
+            champion: None,
+            interval: None,
+            skipped: false,
+            value: None,
+            limit: None,
+            unit: None,
+            method: None,
+            n: None,
+            needed: None,
+            tests: Vec::new(),
+            slices: Vec::new(),
+        }
+    }
+}
+
+/// A statistical test of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// `McNemar, exact`.
+    pub name: String,
+    pub statistic: Option<f64>,
+    pub p: f64,
+}
+
+/// A part of the rows, judged on its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// `hour = 8`.
+    pub name: String,
+    pub rows: u64,
+    /// Rows on which the challenger is worse, and better.
+    pub worse: u64,
+    pub better: u64,
+    /// Mean loss of a row.
+    pub challenger: f64,
+    pub champion: f64,
+    /// One-sided p of "the challenger is worse"; none where the slice is too small to be judged.
+    pub p: Option<f64>,
+    /// The same, adjusted for the number of slices by Holm; what decides.
+    pub holm: Option<f64>,
+    /// Adjusted by Benjamini and Hochberg; what is worth a look.
+    pub bh: Option<f64>,
+    /// Wilson's interval of the share of rows on which the challenger is worse, of those that differ.
+    pub interval: Option<Interval>,
 }
 
 /// A metric of one version on the gate's rows.
@@ -68,6 +146,17 @@ pub struct GateReport {
     pub verdict: Verdict,
     pub why: String,
     pub decided: Timestamp,
+    /// People who let the version out although the gate did not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// A gate that a person set aside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Override {
+    pub by: String,
+    pub reason: String,
+    pub at: Timestamp,
 }
 
 /// A version that answers beside the champion.

@@ -11,7 +11,7 @@ mod runs;
 mod webhooks;
 
 pub use datasets::{DatasetRecord, EvaluationDataset};
-pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Promotion, Shadow};
+pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Override, Promotion, Shadow, Slice, Tested};
 pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
 pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;

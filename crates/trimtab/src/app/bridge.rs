@@ -9,7 +9,7 @@ use domain::{Digest, ModelName, Range, Refusal, RunId, Scalar, Timestamp, Traini
 use features::{Catalog, FeatureError, Lookup, Tables, TrainingSets};
 use monitoring::work::References;
 use pipelines::{BuiltIn, BuiltInStep, StepFailure};
-use ports::{Clock, LoadError, MetadataStore, OnlineStore, PredictError, QueryError, RunStore, ScoreError, Scorer};
+use ports::{ArtifactStore, Clock, LoadError, MetadataStore, OnlineStore, PredictError, QueryError, RunStore, ScoreError, Scorer};
 use serving::{FeatureRequest, FeatureSource, ModelPool, ServeError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub struct Bridge {
     pub runs: Arc<dyn RunStore>,
     pub clock: Arc<dyn Clock>,
     pub online: Arc<dyn OnlineStore>,
+    pub artifacts: Arc<dyn ArtifactStore>,
     pub catalog: Arc<Catalog>,
     pub tables: Arc<Tables>,
     pub training: Arc<TrainingSets>,
@@ -59,6 +60,7 @@ impl Holdout for Bridge {
             truth: joined.truth().map_err(of_query)?,
             times: joined.times()?,
             hash: joined.hash()?,
+            identity: joined.identity_rows()?,
         })
     }
 }

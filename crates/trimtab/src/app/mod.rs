@@ -3,6 +3,7 @@
 mod bridge;
 #[cfg(test)]
 mod conformance;
+mod dossier;
 mod facts;
 mod native;
 mod origin;
@@ -153,6 +154,7 @@ impl App {
             runs: ports.runs.clone(),
             clock: clock.clone(),
             online: ports.online.clone(),
+            artifacts: ports.artifacts.clone(),
             catalog: catalog.clone(),
             tables: tables.clone(),
             training: training.clone(),
@@ -190,6 +192,7 @@ impl App {
                 store: store.clone(),
                 holdout: bridge.clone(),
                 scorer: bridge.clone(),
+                dossier: bridge.clone(),
                 clock: clock.clone(),
             }),
             Arc::new(ReferenceWorker(shelf.clone())),

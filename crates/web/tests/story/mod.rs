@@ -301,13 +301,11 @@ impl Story {
             })
         };
         let check = |text: &str, verdict, interval: Option<Interval>, champion: Option<f64>| Check {
-            text: text.into(),
-            verdict,
-            why: format!("mae is {new:.4}"),
             challenger: Some(new),
             skipped: champion.is_none() && text.contains("champion"),
             champion,
             interval,
+            ..Check::new(text, verdict, format!("mae is {new:.4}"))
         };
         let report = GateReport {
             model: demand(),
@@ -331,6 +329,7 @@ impl Story {
             verdict,
             why: why.clone(),
             decided: day(at),
+            overrides: vec![],
         };
         self.commit(at, thread, |batch| {
             batch.write(&report);

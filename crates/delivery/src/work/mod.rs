@@ -1,12 +1,13 @@
 //! Judging: gets the rows of the holdout, has both versions score them, and records the report.
 
 use crate::commands::{declared, deployment, record_gate};
-use crate::gate::{Evidence, Judged, judge, parse_gate};
+use crate::gate::{Evidence, Judged, Signature, judge, parse_gate, values};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::entity::{GateFigure, GateReport, GateRequest, ModelVersion};
 use domain::spec::ModelSpec;
 use domain::{Digest, Event, Fault, Kind, ModelName, Range, Recorded, Scalar, Timestamp, Verdict, VersionNumber};
+use indexmap::IndexMap;
 use ports::{Clock, CommitError, MetadataStore, QueryError, ScoreError, Scorer, World, decide};
 use stats::Metric;
 use std::sync::Arc;
@@ -22,6 +23,37 @@ pub struct HoldoutRows {
     pub times: Vec<Timestamp>,
     /// Of keys, times, features and labels.
     pub hash: Digest,
+    /// Keys and times, which tell rows apart.
+    pub identity: RecordBatch,
+}
+
+impl HoldoutRows {
+    /// Every column by which rows can be cut.
+    fn columns(&self) -> IndexMap<String, Vec<Scalar>> {
+        let both = [&self.identity, &self.features];
+        let names =
+            both.iter().flat_map(|rows| rows.schema().fields().iter().map(|field| (*rows, field.name().clone())).collect::<Vec<_>>());
+        names.filter_map(|(rows, name)| values(rows, &name).map(|column| (name, column))).collect()
+    }
+}
+
+/// What is known of versions beside their answers; the wiring brings it in.
+#[async_trait]
+pub trait Dossier: Send + Sync {
+    /// Bytes of all files of a version; `None`: they are elsewhere.
+    async fn size(&self, model: &ModelName, version: VersionNumber) -> Result<Option<u64>, Fault>;
+    /// What a version takes and gives; `None`: it was registered without.
+    async fn signature(&self, model: &ModelName, version: VersionNumber) -> Result<Option<Signature>, Fault>;
+    /// The rows that a version was trained on; `None`: they are not recorded.
+    async fn training(&self, model: &ModelName, version: VersionNumber) -> Result<Option<TrainingRows>, QueryError>;
+}
+
+/// A training set's rows.
+#[derive(Clone, Debug)]
+pub struct TrainingRows {
+    pub rows: RecordBatch,
+    pub features: Vec<String>,
+    pub label: String,
 }
 
 /// Where the rows of a holdout come from.
@@ -36,14 +68,17 @@ pub struct GateWorker {
     pub store: Arc<dyn MetadataStore>,
     pub holdout: Arc<dyn Holdout>,
     pub scorer: Arc<dyn Scorer>,
+    pub dossier: Arc<dyn Dossier>,
     pub clock: Arc<dyn Clock>,
 }
+
+mod gather;
 
 /// How often a gate is judged anew because the champion changed meanwhile.
 const ATTEMPTS: usize = 5;
 
 /// What a gate is about, as the store knows it.
-struct Case {
+pub(super) struct Case {
     spec: ModelSpec,
     request: GateRequest,
     champion: Option<VersionNumber>,
@@ -130,7 +165,17 @@ impl GateWorker {
         };
         let days: Vec<i64> = rows.times.iter().map(|time| time.day()).collect();
         let seed = seed(case, &rows.hash);
-        let evidence = Evidence { truth: &rows.truth, days: &days, challenger: &challenger, champion: champion.as_deref(), seed };
+        let facts = self.facts(case, &gate.needs(), &rows).await?;
+        let columns = rows.columns();
+        let evidence = Evidence {
+            truth: &rows.truth,
+            days: Some(&days),
+            challenger: &challenger,
+            champion: champion.as_deref(),
+            seed,
+            columns: &columns,
+            facts: &facts,
+        };
         let Judged { checks, figure, verdict, why } = judge(&gate, metric, &evidence);
         let undecided = self.undecided(case, verdict, why);
         Ok(GateReport { holdout: range, rows: rows.truth.len() as u64, rows_hash: rows.hash, seed, checks, figure, ..undecided })
@@ -185,6 +230,7 @@ impl GateWorker {
             verdict,
             why,
             decided: self.clock.event_now(),
+            overrides: Vec::new(),
         }
     }
 }
