@@ -1,8 +1,10 @@
 //! Decisions: a gate is asked for, its report is recorded, a version is let out, promoted, or taken back.
 
 use crate::gate::parse_holdout;
+use crate::rollout;
 use domain::entity::{
-    AppliedProject, Deployment, GateReport, GateRequest, ModelVersion, PipelineRun, Promotion, RegisteredModel, Shadow, TriggerKind,
+    AppliedProject, Approval, Deployment, GateReport, GateRequest, ModelVersion, PipelineRun, Promotion, RegisteredModel, Shadow,
+    TriggerKind,
 };
 use domain::spec::ModelSpec;
 use domain::{Actor, Batch, Event, Fault, ModelName, Range, Recorded, Refusal, Timestamp, Verdict, VersionNumber};
@@ -87,7 +89,10 @@ pub fn request_gate(
     let mut batch = Batch::new(actor.clone(), now);
     batch.thread = thread_of(world, model, number)?;
     if judged {
-        batch.delete::<GateReport>(key);
+        batch.delete::<GateReport>(key.clone());
+    }
+    if world.get::<Approval>(&key)?.is_some() {
+        batch.delete::<Approval>(key);
     }
     ask(&mut batch, &gate.holdout, model, number, now, now)?;
     Ok((batch, ()))
@@ -153,7 +158,10 @@ pub(crate) fn roll_out(
     }
     let needs = declared(world, model)?.and_then(|spec| spec.serve).map_or(0, |serve| serve.rollout.shadow.min_requests);
     if champion.is_none() || needs == 0 {
-        return promote(world, batch, deployment, number, &Reason::gate(world, model, number)?);
+        return rollout::begin(world, batch, deployment, number, &Reason::gate(world, model, number)?);
+    }
+    if let Some(other) = deployment.canary.take() {
+        abort(batch, model, other.version, &format!("version {number} takes its place"));
     }
     if let Some(other) = deployment.challenger.filter(|other| other.version != number) {
         abort(batch, model, other.version, &format!("version {number} takes its place"));
@@ -164,7 +172,7 @@ pub(crate) fn roll_out(
     Ok(())
 }
 
-fn abort(batch: &mut Batch, model: &ModelName, version: VersionNumber, why: &str) {
+pub(crate) fn abort(batch: &mut Batch, model: &ModelName, version: VersionNumber, why: &str) {
     batch.say(Event::RolloutAborted { model: model.clone(), version, why: why.into() });
 }
 
@@ -189,7 +197,7 @@ pub(crate) fn after_shadow(
     if answered < needs {
         return Ok(());
     }
-    promote(world, batch, deployment, number, &Reason::gate(world, model, number)?)
+    rollout::begin(world, batch, deployment, number, &Reason::gate(world, model, number)?)
 }
 
 /// By whom and why a version becomes champion.
@@ -201,32 +209,50 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
-    fn gate(world: &World, model: &ModelName, number: VersionNumber) -> Result<Self, Fault> {
-        let report = world.get::<GateReport>(&format!("{model}/{number}"))?;
-        let why = report.map_or_else(|| "passed its gate".into(), |report| report.why);
-        Ok(Reason { by: "gate".into(), why, alias_moved: false })
+    /// The gate, with the people who approved of it or set it aside.
+    pub(crate) fn gate(world: &World, model: &ModelName, number: VersionNumber) -> Result<Self, Fault> {
+        let key = format!("{model}/{number}");
+        let report = world.get::<GateReport>(&key)?;
+        let why = report.as_ref().map_or_else(|| "passed its gate".into(), |report| report.why.clone());
+        let votes = world.get::<Approval>(&key)?.map(|approval| approval.votes).unwrap_or_default();
+        let people: Vec<&str> = votes.iter().filter(|vote| vote.approves).map(|vote| vote.by.as_str()).collect();
+        let set_aside = report.is_some_and(|report| !report.overrides.is_empty());
+        let reasons: Vec<&str> = votes.iter().filter(|vote| vote.approves).map(|vote| vote.reason.as_str()).collect();
+        let (by, why) = match people.join(", ") {
+            none if none.is_empty() => ("gate".into(), why),
+            people if set_aside => (people, format!("override: {}; the gate had said {why}", reasons.join("; "))),
+            people => (format!("gate and {people}"), format!("{why}; approved: {}", reasons.join("; "))),
+        };
+        Ok(Reason { by, why, alias_moved: false })
     }
 }
 
 /// Makes a version champion: alias, deployment, history and events in one batch.
 ///
 /// The alias must stand at the champion that the deployment knows (compare-and-set), else the rollout is given up.
-fn promote(world: &World, batch: &mut Batch, mut deployment: Deployment, number: VersionNumber, reason: &Reason) -> Result<(), Fault> {
+pub(crate) fn promote(
+    world: &World,
+    batch: &mut Batch,
+    mut deployment: Deployment,
+    number: VersionNumber,
+    reason: &Reason,
+) -> Result<(), Fault> {
     let model = deployment.model.clone();
     let Some(mut registered) = world.get::<RegisteredModel>(model.as_str())? else {
         return Err(Fault::broken(format!("version {number} of `{model}` is to be promoted, but the model is not registered")));
     };
     let moved_to = registered.aliases.get(CHAMPION).copied().filter(|found| Some(*found) != deployment.champion);
     if let (Some(other), false) = (moved_to, reason.alias_moved) {
-        deployment.challenger = None;
+        (deployment.challenger, deployment.canary) = (None, None);
         batch.write(&deployment);
         abort(batch, &model, number, &format!("the alias `{CHAMPION}` was moved to version {other} by hand"));
         return Ok(());
     }
     let spec = declared(world, &model)?;
     let previous = deployment.champion;
-    if let Some(other) = deployment.challenger.take().filter(|other| other.version != number) {
-        abort(batch, &model, other.version, &format!("version {number} became champion"));
+    let rolled_out = [deployment.challenger.take().map(|shadow| shadow.version), deployment.canary.take().map(|canary| canary.version)];
+    for other in rolled_out.into_iter().flatten().filter(|other| *other != number) {
+        abort(batch, &model, other, &format!("version {number} became champion"));
     }
     let kept = spec.as_ref().and_then(|spec| spec.serve.as_ref()).map_or(&[][..], |serve| &serve.keep_shadow);
     deployment.shadows.extend(previous.filter(|previous| kept.contains(&previous.to_string()) && !deployment.shadows.contains(previous)));

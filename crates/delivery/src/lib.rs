@@ -5,6 +5,7 @@
 //!
 //! - [`gate`] reads the checks of the file and judges; pure.
 //! - [`commands`] decides: request a gate, record its report, roll out, promote, roll back.
+//! - [`approval`] has people let a version out; [`rollout`] lets it answer more and more.
 //! - [`react`] ties these to events.
 //! - [`work`] gets rows and scores for a gate: the only part that touches the outside.
 //!
@@ -12,9 +13,11 @@
 //! count; no evidence refuses; the version that was gated is the one deployed; the alias `champion` moves by
 //! compare-and-set; the best gated figure never gets worse.
 
+pub mod approval;
 pub mod commands;
 pub mod gate;
 pub mod react;
+pub mod rollout;
 pub mod work;
 
 pub use react::reactions;

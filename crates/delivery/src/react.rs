@@ -1,7 +1,9 @@
 //! What delivery does because of events.
 
+use crate::approval;
 use crate::commands::{after_shadow, ask, declared, follow_alias, reacting, roll_out};
-use domain::entity::{AppliedProject, GateRequest, ModelVersion, PipelineRun, RunState};
+use crate::rollout::after_canary;
+use domain::entity::{AppliedProject, GateReport, GateRequest, ModelVersion, PipelineRun, RunState};
 use domain::{Batch, Event, Fault, ModelName, PipelineRunId, Recorded, Refusal, Verdict};
 use ports::World;
 use reactor::Reaction;
@@ -60,13 +62,28 @@ fn unchecked(refusal: Refusal) -> Fault {
     Fault::because("reading a gate of the applied project", refusal)
 }
 
-/// A passed gate lets a version out; a shadow that has answered lets it on.
+/// A passed gate, or enough people, let a version out; a shadow that has answered and a good canary let it on.
 fn rollouts(world: &World, recorded: &Recorded) -> Result<Batch, Fault> {
     let name = "delivery.rollouts";
     match &recorded.event {
         Event::GateDecided { model, challenger, champion, verdict: Verdict::Pass, .. } => {
             let mut batch = reacting(world, name, recorded, model, *challenger)?;
-            roll_out(world, &mut batch, model, *challenger, *champion)?;
+            if !approval::request(world, &mut batch, model, *challenger)? {
+                roll_out(world, &mut batch, model, *challenger, *champion)?;
+            }
+            Ok(batch)
+        }
+        Event::ApprovalGiven { model, version, given, people, .. } if given >= people => {
+            let mut batch = reacting(world, name, recorded, model, *version)?;
+            let report = world.get::<GateReport>(&format!("{model}/{version}"))?;
+            if let Some(report) = report {
+                roll_out(world, &mut batch, model, *version, report.champion)?;
+            }
+            Ok(batch)
+        }
+        Event::CanaryServed { model, version, .. } | Event::CanaryLabelled { model, version, .. } => {
+            let mut batch = reacting(world, name, recorded, model, *version)?;
+            after_canary(world, &mut batch, model, *version)?;
             Ok(batch)
         }
         Event::ShadowServed { model, version, answered, failed } => {

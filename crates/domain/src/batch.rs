@@ -68,6 +68,7 @@ collections! {
     CacheEntry "step_cache" |e| e.key.to_string();
     GateRequest "gate_request" |e| format!("{}/{}", e.model, e.challenger);
     GateReport "gate_report" |e| format!("{}/{}", e.model, e.challenger);
+    Approval "approval" |e| format!("{}/{}", e.model, e.version);
     Deployment "deployment" |e| e.model.to_string();
     Monitor "monitor" |e| format!("{}/{}", e.model, e.version);
     Window "window" |e| format!("{}/{}-{}-{}", e.model, e.kind.word(), e.version, e.range.from);

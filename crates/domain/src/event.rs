@@ -96,10 +96,26 @@ events! {
     Delivery RolloutAdvanced { model: ModelName, version: VersionNumber, stage: String }
     /// A rollout was given up.
     Delivery RolloutAborted { model: ModelName, version: VersionNumber, why: String }
+    /// A passed version waits for people.
+    Delivery ApprovalRequested { model: ModelName, version: VersionNumber, people: u32, expires: Option<Timestamp> }
+    /// A person approved of a version; `overrides`: although the gate did not pass. Enough of them let it out.
+    Delivery ApprovalGiven { model: ModelName, version: VersionNumber, by: String, reason: String, given: u32, people: u32, overrides: bool }
+    /// A person rejected a version.
+    Delivery ApprovalRejected { model: ModelName, version: VersionNumber, by: String, reason: String }
+    /// A version waited too long for people: it must be judged again.
+    Delivery ApprovalExpired { model: ModelName, version: VersionNumber }
+    /// A rollout stands still until a person says how to go on.
+    Delivery RolloutPaused { model: ModelName, version: VersionNumber, why: String }
+    /// A person let a rollout that stood still go on.
+    Delivery RolloutResumed { model: ModelName, version: VersionNumber, by: String }
+    /// Labels said more about a canary: mean losses of a row on both sides, and the always-valid p of no difference.
+    Delivery CanaryLabelled { model: ModelName, version: VersionNumber, champion_rows: u64, canary_rows: u64, champion_loss: f64, canary_loss: f64, p: f64 }
     /// A version became champion.
     Delivery ChampionPromoted { model: ModelName, version: VersionNumber, previous: Option<VersionNumber>, by: String, why: String }
     /// The challenger in the shadow has answered the requests that it must.
     Serving ShadowServed { model: ModelName, version: VersionNumber, answered: u64, failed: u64 }
+    /// What a canary has answered so far at its weight, in percent of the entities.
+    Serving CanaryServed { model: ModelName, version: VersionNumber, weight: u8, answered: u64, failed: u64, champion_answered: u64, latency_ratio: Option<f64>, score_psi: Option<f64> }
     /// A model worker died and is being restarted.
     Serving WorkerCrashed { model: ModelName, version: VersionNumber, why: String }
     /// A version is watched from now on, against its own reference.

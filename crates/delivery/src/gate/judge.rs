@@ -160,7 +160,7 @@ mod tests {
 
     fn gate(must: &[&str]) -> Gate {
         let must = must.iter().map(|text| (*text).to_owned()).collect();
-        parse_gate(&GateSpec { holdout: "last 7d".into(), must, confidence: 0.95, approve: Approve::Auto }).unwrap()
+        parse_gate(&GateSpec { holdout: "last 7d".into(), must, confidence: 0.95, approve: Approve::default() }).unwrap()
     }
 
     /// `days` days of 24 rows; each version is off by its own amount, which alternates around it by `noise`.

@@ -171,6 +171,102 @@ pub struct Shadow {
     pub served: bool,
 }
 
+/// A version that answers a part of the entities, to see whether it may answer all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    pub version: VersionNumber,
+    /// Percent of the entities.
+    pub weight: u8,
+    /// Since when at this weight.
+    pub since: Timestamp,
+    /// Requests that it must answer at this weight.
+    pub min_requests: u64,
+    /// Event time that it must stay at this weight.
+    pub hold: crate::Span,
+    /// Why it does not go on by itself; it answers as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// What was seen at this weight.
+    #[serde(default)]
+    pub seen: CanarySeen,
+}
+
+/// What was seen of a canary at its present weight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CanarySeen {
+    /// Requests that it answered well, and those it failed (the champion answered them).
+    pub answered: u64,
+    pub failed: u64,
+    /// Requests that the champion answered meanwhile.
+    pub champion_answered: u64,
+    /// Median latency over the champion's; `None`: one of them has too few requests.
+    #[serde(default)]
+    pub latency_ratio: Option<f64>,
+    /// PSI of its scores against the champion's; `None`: too few.
+    #[serde(default)]
+    pub score_psi: Option<f64>,
+    /// What labels said, where they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<CanaryLabels>,
+}
+
+/// What labels say of a canary: an always-valid test of the main metric's loss of a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CanaryLabels {
+    /// Labelled answers of champion and canary.
+    pub champion_rows: u64,
+    pub canary_rows: u64,
+    /// Mean losses of a row.
+    pub champion: f64,
+    pub canary: f64,
+    /// Canary minus champion, with the confidence sequence.
+    pub interval: Option<Interval>,
+    /// Always-valid p of no difference.
+    pub p: f64,
+}
+
+/// How an approval stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalState {
+    Waiting,
+    Approved,
+    Rejected,
+    Expired,
+}
+
+/// What a person said of a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vote {
+    pub by: String,
+    pub at: Timestamp,
+    pub approves: bool,
+    pub reason: String,
+}
+
+/// A version that waits for people, or has what they said. A version that is judged again starts anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    pub model: ModelName,
+    pub version: VersionNumber,
+    /// Different people who must approve.
+    pub people: u32,
+    pub asked: Timestamp,
+    pub expires: Option<Timestamp>,
+    pub state: ApprovalState,
+    pub votes: Vec<Vote>,
+    /// The gate did not pass: people set it aside.
+    #[serde(default)]
+    pub overrides: bool,
+}
+
+impl Approval {
+    /// People who have approved.
+    pub fn given(&self) -> u32 {
+        self.votes.iter().filter(|vote| vote.approves).count() as u32
+    }
+}
+
 /// A change of champion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Promotion {
@@ -187,6 +283,9 @@ pub struct Deployment {
     pub champion: Option<VersionNumber>,
     /// The one that is being rolled out.
     pub challenger: Option<Shadow>,
+    /// The one that answers a part of the entities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// Standing shadows.
     pub shadows: Vec<VersionNumber>,
     pub history: Vec<Promotion>,
@@ -199,13 +298,23 @@ pub struct Deployment {
 impl Deployment {
     /// A model that nobody serves yet.
     pub fn new(model: ModelName) -> Self {
-        Deployment { model, champion: None, challenger: None, shadows: Vec::new(), history: Vec::new(), best: None, gated: None }
+        Deployment {
+            model,
+            champion: None,
+            challenger: None,
+            canary: None,
+            shadows: Vec::new(),
+            history: Vec::new(),
+            best: None,
+            gated: None,
+        }
     }
 
     /// Every version that answers, the champion first.
     pub fn versions(&self) -> Vec<VersionNumber> {
         let mut versions: Vec<_> = self.champion.into_iter().collect();
-        let others = self.challenger.iter().map(|shadow| shadow.version).chain(self.shadows.iter().copied());
+        let canary = self.canary.iter().map(|canary| canary.version);
+        let others = canary.chain(self.challenger.iter().map(|shadow| shadow.version)).chain(self.shadows.iter().copied());
         for version in others {
             if !versions.contains(&version) {
                 versions.push(version);

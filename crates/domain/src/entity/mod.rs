@@ -11,7 +11,10 @@ mod runs;
 mod webhooks;
 
 pub use datasets::{DatasetRecord, EvaluationDataset};
-pub use delivery::{Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Override, Promotion, Shadow, Slice, Tested};
+pub use delivery::{
+    Approval, ApprovalState, Canary, CanaryLabels, CanarySeen, Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Override,
+    Promotion, Shadow, Slice, Tested, Vote,
+};
 pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
 pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;

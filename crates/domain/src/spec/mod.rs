@@ -9,7 +9,8 @@ mod pipeline;
 
 pub use features::{EntitySpec, FeatureSpec, SourceSpec};
 pub use model::{
-    Approve, DriftSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec, RolloutSpec, ServeSpec, ShadowSpec, Task,
+    Approve, ApproveRule, ApproveWord, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec,
+    RolloutSpec, ServeSpec, ShadowSpec, Task,
 };
 pub use pipeline::{Draw, DrawRange, Goal, Need, Overlap, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec};
 

@@ -38,7 +38,7 @@ pub struct GateSpec {
     /// `last 7d`: how much of the newest labelled time is held out of training and judged on.
     pub holdout: String,
     /// Checks; all must pass. `METRIC < NUMBER`, `METRIC <= champion.METRIC on holdout`,
-    /// `non_inferior(METRIC, margin = NUMBER)`, `superior(METRIC)`.
+    /// `non_inferior(METRIC, margin = NUMBER)`, `superior(METRIC)`, and those of delivery's `gate/check.rs`.
     pub must: Vec<String>,
     /// Confidence of the intervals, two-sided.
     #[serde(default = "ninety_five")]
@@ -47,12 +47,51 @@ pub struct GateSpec {
     pub approve: Approve,
 }
 
-/// Who lets a passed version out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Who lets a passed version out: `"auto"`, `"manual"`, or `{ people = 2, expires = "3d" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "approve is \"auto\", \"manual\", or { people = 2, expires = \"3d\" }")]
 pub enum Approve {
-    #[default]
+    Word(ApproveWord),
+    People(ApproveRule),
+}
+
+/// `auto` or `manual`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApproveWord {
+    /// The gate alone.
     Auto,
+    /// One person, whenever.
+    Manual,
+}
+
+/// Whose approval a passed version waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRule {
+    /// Different people.
+    #[serde(default = "one")]
+    pub people: u32,
+    /// After this much event time without enough of them, the version must be judged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Span>,
+}
+
+impl Default for Approve {
+    fn default() -> Self {
+        Approve::Word(ApproveWord::Auto)
+    }
+}
+
+impl Approve {
+    /// What a passed version waits for; `None`: nobody.
+    pub fn rule(&self) -> Option<ApproveRule> {
+        match self {
+            Approve::Word(ApproveWord::Auto) => None,
+            Approve::Word(ApproveWord::Manual) => Some(ApproveRule { people: 1, expires: None }),
+            Approve::People(rule) => Some(*rule),
+        }
+    }
 }
 
 /// `[model.NAME.serve]`.
@@ -90,6 +129,33 @@ pub enum LogSpec {
 pub struct RolloutSpec {
     #[serde(default)]
     pub shadow: ShadowSpec,
+    /// Percents of the entities that the version answers, step by step; 100 makes it champion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<u8>,
+    /// What every step of the canary must see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub each: Option<EachSpec>,
+    /// Guardrails of the canary: `error_rate > 1%`, `latency_ratio > 1.5`, `score_psi > 0.25`, joined by `or`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort_if: Option<String>,
+}
+
+/// `each = {..}`: how long a step of the canary lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EachSpec {
+    /// Event time that a step lasts at least.
+    #[serde(default, rename = "for")]
+    pub hold: Span,
+    /// Requests that the canary must have answered in a step.
+    #[serde(default = "hundred")]
+    pub min_requests: u64,
+}
+
+impl Default for EachSpec {
+    fn default() -> Self {
+        EachSpec { hold: Span::default(), min_requests: hundred() }
+    }
 }
 
 /// `shadow = {..}`.
@@ -171,6 +237,14 @@ pub struct NotifySpec {
     pub webhook: String,
     /// `incident`, `gate.fail`, `promotion`, `escalation`, `drift`, `pipeline.fail`.
     pub on: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn hundred() -> u64 {
+    100
 }
 
 fn yes() -> bool {
