@@ -14,6 +14,8 @@ use ports::{MetadataStore, QueryError, ScoreError, Scorer, World, decide};
 use reactor::{Activity, Reactor};
 use std::sync::Arc;
 
+mod people;
+
 const FILE: &str = r#"{ "model": { "demand": { "task": "regression", "metric": "mae",
     "gate": { "holdout": "last 7d", "must": ["mae < 60", "non_inferior(mae, margin = 1.0)"] },
     "serve": { "keep_shadow": ["1"], "rollout": { "shadow": { "min_requests": 24 } } } } } }"#;
@@ -88,10 +90,14 @@ fn start(store: Arc<Halting<MemoryStore>>) -> Reactor {
 
 impl House {
     async fn new() -> Self {
+        House::with(FILE).await
+    }
+
+    async fn with(file: &str) -> Self {
         let store = Arc::new(MemoryStore::default());
         let mortal = Halting::new(store.clone());
         let house = House { store, reactor: tokio::sync::Mutex::new(start(mortal.clone())), mortal };
-        let spec: spec::Project = serde_json::from_str(FILE).unwrap();
+        let spec: spec::Project = serde_json::from_str(file).unwrap();
         let project = AppliedProject { hash: spec.hash(), spec, root: "/".into(), applied: day(0) };
         let model = RegisteredModel {
             name: model(),

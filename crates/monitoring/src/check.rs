@@ -6,7 +6,7 @@ use domain::Refusal;
 use domain::spec::{DriftSpec, NotifySpec, Project};
 
 /// What an alert can be about.
-pub const TOPICS: [&str; 6] = ["incident", "gate.fail", "promotion", "escalation", "drift", "pipeline.fail"];
+pub const TOPICS: [&str; 8] = ["incident", "gate.fail", "approval", "rollout", "promotion", "escalation", "drift", "pipeline.fail"];
 
 /// Checks `[model.NAME.monitor]`; the place of a refusal is the key inside the model.
 pub fn check(project: &Project, model: &str) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! Predict: features, answer, log; and routes that follow the event log.
 
+use crate::canary::{CanaryLane, Given};
 use crate::pool::ModelPool;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
 use crate::shadow::{self, Copied, ShadowLane, Sinks};
@@ -168,12 +169,18 @@ impl Gateway {
             let copied = Copied { features: features.clone(), rows: rows.clone(), deadline, _busy: self.sinks.activity.begin() };
             lane.ask(copied, self.config.wait_for_shadows).await;
         }
-        let values = champion.predict(&features, deadline).await.map_err(|error| refuse(model, error))?;
-        let latency = Scalar::Int(began.elapsed().as_micros() as i64);
-        let logged: Vec<Row> = rows.iter().zip(&values).map(|(row, value)| champion_row(row, version, value, &latency)).collect();
+        let given = match &route.canary {
+            Some(lane) => lane.answer(&features, &rows, deadline, (version, &champion)).await,
+            None => champion.predict(&features, deadline).await.map(|values| {
+                let latency_us = began.elapsed().as_micros() as i64;
+                values.into_iter().map(|value| Given { value, version, role: "champion", latency_us }).collect()
+            }),
+        };
+        let given: Vec<Given> = given.map_err(|error| refuse(model, error))?;
+        let logged: Vec<Row> = rows.iter().zip(&given).map(|(row, given)| answered_row(row, given)).collect();
         let stored = self.log(model, &route, logged, counters).await?;
-        let answers = rows.into_iter().zip(values);
-        Ok(answers.map(|(row, value)| Answer { id: PredictionId::new(row.id), value, version, logged: stored }).collect())
+        let answers = rows.into_iter().zip(given);
+        Ok(answers.map(|(row, given)| answer(row, given, stored)).collect())
     }
 
     /// Entity, time and request columns of each row.
@@ -296,9 +303,14 @@ impl Gateway {
             dropped: count(&lane.dropped),
             crashes: self.pool.crashes(model, lane.version),
         });
+        let canary = route.canary.iter().map(|lane| {
+            let (answered, failed) = lane.counts();
+            let crashes = self.pool.crashes(model, lane.version);
+            VersionStatus { version: lane.version, role: "canary", answered, failed, dropped: 0, crashes }
+        });
         ModelStatus {
             model: model.clone(),
-            versions: champion.chain(shadows).collect(),
+            versions: champion.chain(canary).chain(shadows).collect(),
             answered: count(&counters.answered),
             failed: count(&counters.failed),
             unlogged: count(&counters.unlogged),
@@ -335,7 +347,8 @@ impl Gateway {
             },
         };
         let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
-        let route = Route { champion, shadows, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
+        let canary = self.canary(model, &deployment, old.as_deref()).await;
+        let route = Route { champion, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());
         Ok(())
@@ -366,6 +379,20 @@ impl Gateway {
             }
         }
         Ok(lanes)
+    }
+
+    async fn canary(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Option<Arc<CanaryLane>> {
+        let canary = deployment.canary.as_ref().filter(|canary| Some(canary.version) != deployment.champion)?;
+        if let Some(kept) = old.and_then(|old| old.canary.as_ref()).filter(|lane| lane.fits(canary)) {
+            return Some(kept.clone());
+        }
+        match self.pool.get(model, canary.version).await {
+            Ok(handle) => Some(CanaryLane::new(model, canary, handle, self.sinks.clone())),
+            Err(error) => {
+                tracing::error!(%model, version = %canary.version, %error, "the canary does not load; the champion answers all");
+                None
+            }
+        }
     }
 
     async fn answered_before(&self, model: &ModelName, version: VersionNumber, since: Timestamp) -> Result<HashSet<String>, Fault> {
@@ -418,13 +445,17 @@ fn sent_features(requests: &[FeatureRequest]) -> Result<RecordBatch, Refusal> {
     RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| Refusal::invalid("serve/input", e.to_string()))
 }
 
-fn champion_row(row: &Row, version: VersionNumber, value: &Scalar, latency: &Scalar) -> Row {
+fn answer(row: Row, given: Given, logged: bool) -> Answer {
+    Answer { id: PredictionId::new(row.id), value: given.value, version: given.version, logged }
+}
+
+fn answered_row(row: &Row, given: &Given) -> Row {
     let mut logged = row.clone();
     let own = [
-        ("version", Scalar::Int(version.0 as i64)),
-        ("role", Scalar::Text("champion".into())),
-        ("prediction", value.clone()),
-        ("latency_us", latency.clone()),
+        ("version", Scalar::Int(given.version.0 as i64)),
+        ("role", Scalar::Text(given.role.into())),
+        ("prediction", given.value.clone()),
+        ("latency_us", Scalar::Int(given.latency_us)),
     ];
     logged.fields.extend(own.map(|(name, value)| (name.to_owned(), value)));
     logged
@@ -456,6 +487,7 @@ fn model_of(event: &Event) -> Option<&ModelName> {
         Event::ChampionPromoted { model, .. }
         | Event::RolloutAdvanced { model, .. }
         | Event::RolloutAborted { model, .. }
+        | Event::RolloutResumed { model, .. }
         | Event::GateDecided { model, .. } => Some(model),
         _ => None,
     }

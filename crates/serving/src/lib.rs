@@ -4,8 +4,9 @@
 //!
 //! Invariants: the request path makes no metadata call (routes follow the event log); an answer is written to the row log
 //! before it goes out, or is marked as unlogged and counted; a swap of versions drops no request, because a request holds
-//! the model that it began with; only shadow copies may be dropped, and are counted.
+//! the model that it began with; only shadow copies may be dropped, and are counted; what a canary fails, the champion answers.
 
+mod canary;
 mod gateway;
 mod labels;
 mod pool;

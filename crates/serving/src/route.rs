@@ -1,5 +1,6 @@
 //! What answers for a model now.
 
+use crate::canary::CanaryLane;
 use crate::shadow::ShadowLane;
 use domain::spec::ServeSpec;
 use domain::{ModelName, Span, Timestamp, VersionNumber};
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Route {
     pub(crate) champion: Option<(VersionNumber, Arc<dyn ModelHandle>)>,
     pub(crate) shadows: Vec<Arc<ShadowLane>>,
+    /// The version that answers a part of the entities.
+    pub(crate) canary: Option<Arc<CanaryLane>>,
     pub(crate) spec: ServeSpec,
     /// The monitor's calendar: a row that crosses a window's end seals the stream.
     pub(crate) calendar: Option<(Timestamp, Span)>,

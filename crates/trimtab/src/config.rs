@@ -4,10 +4,7 @@ use domain::spec::Project;
 use domain::{ModelName, Refusal};
 
 /// Keys that users may look for and that do nothing in this version; better said than "unknown".
-const NOT_YET: [(&str, &str); 8] = [
-    ("canary", "rollouts go from shadow to champion"),
-    ("each", "rollouts go from shadow to champion"),
-    ("abort_if", "rollouts go from shadow to champion"),
+const NOT_YET: [(&str, &str); 5] = [
     ("gpu", "steps ask for cpu and mem"),
     ("schedule", "write `on = [\"cron:0 3 * * *\"]`"),
     ("when", "steps always run"),
@@ -45,6 +42,9 @@ fn check(project: &Project) -> Result<(), Refusal> {
         }
         if let Some(gate) = &model.gate {
             delivery::gate::parse_gate(gate).map_err(|refusal| place(refusal, "gate"))?;
+        }
+        if let Some(serve) = &model.serve {
+            delivery::rollout::check(&serve.rollout).map_err(|refusal| place(refusal, "serve"))?;
         }
         monitoring::check(project, name).map_err(|refusal| place(refusal, "monitor"))?;
     }
@@ -133,7 +133,8 @@ mod tests {
         let cases = [
             ("online = true", "onlin = true", "project/unknown_key", "did you mean `online`"),
             ("ttl    = \"2h\"", "ttl = \"2 hours\"", "project/invalid", "not a length of time"),
-            ("shadow = { min_requests = 24 }", "canary = [5]", "project/not_yet", "shadow to champion"),
+            ("shadow = { min_requests = 24 }", "canary = [25, 5]", "rollout/canary", "canary = [5, 25, 100]"),
+            ("shadow = { min_requests = 24 }", "canary = [5], abort_if = \"errors > 1%\"", "rollout/abort_if", "error_rate > 1%"),
             ("metric = \"mae\"", "metric = \"maee\"", "model/metric", "did you mean `mae`"),
             ("from   = \"weather\"", "from = \"wether\"", "source/not_found", "weather"),
             ("rows = \"training_set.rows\"", "rows = \"trainin_set.rows\"", "step/unknown", "training_set"),

@@ -150,6 +150,35 @@ fn delivery(event: &Event) -> Sentence {
         Event::RolloutAborted { model, version, why } => {
             say("the rollout of ").version(model, *version).say(" was given up").because(Some(why))
         }
+        Event::RolloutPaused { model, version, why } => {
+            say("the rollout of ").version(model, *version).say(" stands still").because(Some(why))
+        }
+        Event::RolloutResumed { model, version, by } => say("the rollout of ").version(model, *version).say(format!(" goes on, by {by}")),
+        Event::ApprovalRequested { model, version, people, expires } => {
+            let until = expires.map_or(String::new(), |expires| format!(", until {}", time(expires)));
+            let people = if *people == 1 { "a person".to_owned() } else { format!("{people} people") };
+            Sentence::default().version(model, *version).say(format!(" waits for {people}{until}"))
+        }
+        Event::ApprovalGiven { model, version, by, reason, given, people, overrides } => {
+            let did = if *overrides { " set the gate aside for " } else { " approved of " };
+            let count = if *people > 1 { format!(" ({given} of {people})") } else { String::new() };
+            say(format!("{by}{did}")).version(model, *version).say(count).because(Some(reason))
+        }
+        Event::ApprovalRejected { model, version, by, reason } => {
+            say(format!("{by} rejected ")).version(model, *version).because(Some(reason))
+        }
+        Event::ApprovalExpired { model, version } => {
+            Sentence::default().version(model, *version).say(" waited too long for people and must be judged again")
+        }
+        Event::CanaryServed { model, version, weight, answered, failed, .. } => {
+            let well = format!(" answered {} as a canary of {weight} %, {failed} failed", counted(*answered, "request"));
+            Sentence::default().version(model, *version).say(well)
+        }
+        Event::CanaryLabelled { model, version, canary_rows, champion_loss, canary_loss, p, .. } => {
+            let so_far =
+                format!(" is off by {canary_loss:.4} against {champion_loss:.4} of the champion on {}", counted(*canary_rows, "label"));
+            say("the canary ").version(model, *version).say(format!("{so_far} (p {p:.3})"))
+        }
         Event::ChampionPromoted { model, version, previous, by, why } => {
             let was = previous.map_or(String::new(), |previous| format!(" in place of version {previous}"));
             Sentence::default().version(model, *version).say(format!(" became champion{was}, by {by}")).because(Some(why))

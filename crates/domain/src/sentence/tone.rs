@@ -30,6 +30,8 @@ impl Event {
             | Event::StepStarted { .. }
             | Event::WindowClosed { .. }
             | Event::GateRequested { .. }
+            | Event::CanaryServed { .. }
+            | Event::CanaryLabelled { .. }
             | Event::AlertRaised { .. } => Tone::Quiet,
             Event::ChampionPromoted { .. } | Event::IncidentResolved { .. } | Event::GateDecided { verdict: Verdict::Pass, .. } => {
                 Tone::Good
@@ -39,6 +41,10 @@ impl Event {
             | Event::RetrainUnhelpful { .. }
             | Event::TriggerSkipped { .. }
             | Event::RolloutAborted { .. }
+            | Event::RolloutPaused { .. }
+            | Event::ApprovalRejected { .. }
+            | Event::ApprovalExpired { .. }
+            | Event::ApprovalGiven { overrides: true, .. }
             | Event::WorkerCrashed { .. }
             | Event::GateDecided { .. }
             | Event::PipelineRunFinished { state: RunState::Failed, .. }

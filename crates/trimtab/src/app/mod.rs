@@ -242,7 +242,9 @@ impl App {
         }
         let now = self.ports.clock.event_now();
         let closed = ports::decide(&*self.ports.store, |world| monitoring::commands::close_idle(world, now)).await;
-        closed.map_err(|error| Fault::because("closing idle windows", error))
+        closed.map_err(|error| Fault::because("closing idle windows", error))?;
+        let expired = ports::decide(&*self.ports.store, |world| delivery::approval::expire(world, now)).await;
+        expired.map_err(|error| Fault::because("ending approvals that nobody gave", error))
     }
 
     /// Ends what runs: readers finish the event that they are at, workers the request.

@@ -1,0 +1,167 @@
+//! Approvals and canaries: people and traffic decide what a gate has passed.
+
+use super::*;
+use crate::approval::{approve, expire, reject};
+use crate::rollout::{end, resume};
+
+const APPROVED: &str = r#"{ "model": { "demand": { "task": "regression", "metric": "mae",
+    "gate": { "holdout": "last 7d", "must": ["mae < 60"], "approve": { "people": 2, "expires": "3d" } } } } }"#;
+const CANARY: &str = r#"{ "model": { "demand": { "task": "regression", "metric": "mae",
+    "gate": { "holdout": "last 7d", "must": ["mae < 60"] },
+    "serve": { "rollout": { "canary": [5, 25, 100], "each": { "for": "15m", "min_requests": 100 }, "abort_if": "error_rate > 1%" } } } } }"#;
+
+fn user(name: &str) -> Actor {
+    Actor::User(name.into())
+}
+
+impl House {
+    /// `what`: `approve`, `override` or `reject`. The code of a refusal, or how the approval stands.
+    async fn people(&self, what: &str, version: u64, who: &str, reason: &str, now: Timestamp) -> Result<ApprovalState, String> {
+        let (model, version, who) = (model(), VersionNumber(version), user(who));
+        let decided = decide(&*self.store, |world| match what {
+            "reject" => reject(world, &model, version, reason, &who, now),
+            _ => approve(world, &model, version, reason, what == "override", &who, now),
+        });
+        let decided = decided.await;
+        self.drained().await;
+        match decided {
+            Ok(approval) => Ok(approval.state),
+            Err(ports::CommitError::Refused(refusal)) => Err(refusal.code),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// The canary has answered so many since its step began.
+    async fn canary(&self, answered: u64, failed: u64, at: Timestamp) {
+        let mut deployment = self.deployment();
+        let canary = deployment.canary.as_mut().unwrap();
+        canary.seen = CanarySeen { answered, failed, champion_answered: answered * 19, ..CanarySeen::default() };
+        let (version, weight) = (canary.version, canary.weight);
+        let event = Event::CanaryServed {
+            model: model(),
+            version,
+            weight,
+            answered,
+            failed,
+            champion_answered: answered * 19,
+            latency_ratio: None,
+            score_psi: None,
+        };
+        let batch = Batch::new(Actor::System("serving.canary".into()), at).put(&deployment).event(event);
+        self.store.commit(batch).await.unwrap();
+        self.drained().await;
+    }
+
+    fn weight(&self) -> Option<u8> {
+        self.deployment().canary.map(|canary| canary.weight)
+    }
+}
+
+#[tokio::test]
+async fn two_different_people_let_a_passed_version_out() {
+    let house = House::with(APPROVED).await;
+    house.register(1, Some(day(93)), None).await;
+    assert_eq!(house.story(), ["GateRequested", "GateDecided", "ApprovalRequested", "AlertRaised"]);
+    assert_eq!(house.people("approve", 1, "ann", " ", day(100)).await, Err("approval/reason".into()));
+    assert_eq!(house.people("approve", 1, "api", "fine", day(100)).await, Err("approval/identity".into()));
+    assert_eq!(house.people("approve", 1, "ann", "fine", day(100)).await, Ok(ApprovalState::Waiting));
+    assert_eq!(house.people("approve", 1, "ann", "fine again", day(100)).await, Err("approval/twice".into()));
+    assert_eq!(house.people("approve", 1, "bob", "looks good", day(101)).await, Ok(ApprovalState::Approved));
+    assert_eq!(house.story()[4..], ["ApprovalGiven", "ApprovalGiven", "ChampionPromoted", "AlertRaised"]);
+    let promotion = house.deployment().history.pop().unwrap();
+    assert!(promotion.why.ends_with("approved: fine; looks good"), "{}", promotion.why);
+    assert_eq!(house.people("approve", 1, "eve", "late", day(101)).await, Err("approval/champion".into()));
+}
+
+#[tokio::test]
+async fn a_version_that_waits_can_be_rejected_and_expires() {
+    let house = House::with(APPROVED).await;
+    house.register(1, Some(day(93)), None).await;
+    assert_eq!(house.people("reject", 1, "ann", "not before the fair", day(100)).await, Ok(ApprovalState::Rejected));
+    assert_eq!(house.people("approve", 1, "bob", "fine", day(100)).await, Err("approval/decided".into()));
+
+    house.register(2, Some(day(93)), None).await;
+    assert_eq!(house.people("approve", 2, "ann", "fine", day(102)).await, Ok(ApprovalState::Waiting));
+    assert_eq!(house.people("approve", 2, "bob", "fine", day(103)).await, Err("approval/expired".into()));
+    let now = day(103);
+    decide(&*house.store, |world| expire(world, now)).await.unwrap();
+    assert_eq!(house.get::<Approval>("demand/2").state, ApprovalState::Expired);
+    assert_eq!(house.story().last(), Some(&"ApprovalExpired"));
+    // Judged again, it waits again.
+    decide(&*house.store, |world| request_gate(world, &model(), VersionNumber(2), &user("ann"), day(100))).await.unwrap();
+    house.drained().await;
+    assert_eq!(house.get::<Approval>("demand/2").state, ApprovalState::Waiting);
+}
+
+#[tokio::test]
+async fn a_refused_gate_is_set_aside_by_name_and_reason_only() {
+    let house = House::with(&APPROVED.replace("\"people\": 2", "\"people\": 1")).await;
+    house.register(4, Some(day(93)), None).await;
+    assert_eq!(house.get::<GateReport>("demand/4").verdict, Verdict::Fail);
+    assert_eq!(house.people("approve", 4, "ann", "fine", day(100)).await, Err("approval/not_passed".into()));
+    assert_eq!(house.people("override", 4, "ann", "the label was wrong", day(100)).await, Ok(ApprovalState::Approved));
+    let report: GateReport = house.get("demand/4");
+    assert_eq!((report.overrides[0].by.as_str(), report.overrides[0].reason.as_str()), ("ann", "the label was wrong"));
+    assert_eq!(house.deployment().champion, Some(VersionNumber(4)));
+    let promotion = house.deployment().history.pop().unwrap();
+    assert!(promotion.why.starts_with("override: the label was wrong; the gate had said"), "{}", promotion.why);
+    assert_eq!(house.deployment().gated, None, "a figure that did not pass is no bar for others");
+
+    let house = House::with(&APPROVED.replace("\"metric\"", "\"protected\": true, \"metric\"")).await;
+    house.register(4, Some(day(93)), None).await;
+    assert_eq!(house.people("override", 4, "ann", "please", day(100)).await, Err("approval/protected".into()));
+    let auto = House::new().await;
+    auto.register(1, Some(day(93)), None).await;
+    auto.register(2, Some(day(93)), None).await;
+    assert_eq!(auto.people("approve", 2, "ann", "fine", day(100)).await, Err("approval/not_needed".into()));
+    assert_eq!(auto.people("approve", 3, "ann", "fine", day(100)).await, Err("gate/not_judged".into()));
+}
+
+#[tokio::test]
+async fn a_canary_rises_step_by_step_and_becomes_champion() {
+    let house = House::with(CANARY).await;
+    house.register(1, Some(day(93)), None).await;
+    assert_eq!(house.deployment().champion, Some(VersionNumber(1)), "the first version has nobody to share with");
+    house.register(2, Some(day(93)), None).await;
+    assert_eq!((house.weight(), house.deployment().champion), (Some(5), Some(VersionNumber(1))));
+    let minutes = |n: i64| day(100) + Span::from_ms(n * 60_000);
+    house.canary(100, 0, minutes(14)).await;
+    assert_eq!(house.weight(), Some(5), "a quarter of an hour is not over");
+    house.canary(100, 0, minutes(15)).await;
+    assert_eq!((house.weight(), house.deployment().canary.unwrap().seen.answered), (Some(25), 0));
+    house.canary(99, 0, minutes(60)).await;
+    assert_eq!(house.weight(), Some(25));
+    house.canary(100, 1, minutes(61)).await;
+    assert_eq!((house.weight(), house.deployment().champion), (None, Some(VersionNumber(2))));
+    let told: Vec<&str> = house.story().into_iter().filter(|name| name.starts_with("Rollout") || *name == "ChampionPromoted").collect();
+    assert_eq!(told, ["ChampionPromoted", "RolloutAdvanced", "RolloutAdvanced", "ChampionPromoted"]);
+}
+
+#[tokio::test]
+async fn a_canary_fails_pauses_and_is_ended_by_hand() {
+    let house = House::with(CANARY).await;
+    house.register(1, Some(day(93)), None).await;
+    house.register(2, Some(day(93)), None).await;
+    // Clearly too many failures: given up at once, long before the step is over.
+    house.canary(20, 5, day(100)).await;
+    assert_eq!((house.weight(), house.deployment().champion), (None, Some(VersionNumber(1))));
+    assert_eq!(house.story()[house.story().len() - 3..], ["CanaryServed", "RolloutAborted", "AlertRaised"]);
+
+    house.register(5, Some(day(93)), None).await;
+    house.canary(100, 2, day(101)).await;
+    assert_eq!(house.story()[house.story().len() - 2..], ["RolloutPaused", "AlertRaised"]);
+    assert!(house.deployment().canary.unwrap().paused.unwrap().contains("error_rate 2 of 102"));
+    house.canary(500, 2, day(102)).await;
+    assert_eq!(house.weight(), Some(5), "what stands still stands");
+    decide(&*house.store, |world| resume(world, &model(), &user("ann"), day(103))).await.unwrap();
+    house.drained().await;
+    house.canary(100, 0, day(104)).await;
+    assert_eq!(house.weight(), Some(25));
+    let again = decide(&*house.store, |world| resume(world, &model(), &user("ann"), day(103))).await;
+    assert!(matches!(again, Err(ports::CommitError::Refused(refusal)) if refusal.code == "rollout/not_paused"));
+    decide(&*house.store, |world| end(world, &model(), "the fair begins", &user("ann"), day(104))).await.unwrap();
+    house.drained().await;
+    assert_eq!((house.weight(), house.story().last().copied()), (None, Some("RolloutAborted")));
+    let again = decide(&*house.store, |world| end(world, &model(), "", &user("ann"), day(104))).await;
+    assert!(matches!(again, Err(ports::CommitError::Refused(refusal)) if refusal.code == "rollout/none"));
+}
