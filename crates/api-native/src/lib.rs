@@ -14,6 +14,9 @@
 //! | `GET pipelines`, `GET pipelines/NAME/versions`, `POST pipelines/NAME/runs` | pipelines |
 //! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `.../rerun`, `GET .../changes`, `GET .../steps/STEP/log` | pipeline runs |
 //! | `GET models`, `GET models/NAME`, `POST models/NAME/rollback`, `POST models/NAME/promote`, `GET windows/NAME` | models |
+//! | `POST models/NAME/approve`, `.../reject`, `GET models/NAME/audit` | people let versions out, and who did |
+//! | `GET models/NAME/rollout`, `POST .../rollout/resume`, `.../rollout/abort` | shadow and canary |
+//! | `GET gates`, `GET gates/MODEL/VERSION?format=json,junit,md,html`, `POST gates/MODEL/run` | gates |
 //! | `GET incidents`, `GET incidents/ID`, `POST incidents/ID/retrain` | incidents |
 //! | `GET runs`, `GET runs/ID`, `GET runs/ID/history`, `GET experiments` | tracking runs, by MLflow's filter grammar |
 //! | `POST import`, `POST gc` | what another tracking server knew; free what is deleted |

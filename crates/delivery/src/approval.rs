@@ -140,7 +140,8 @@ fn identity(actor: &Actor, reason: &str) -> Result<String, Refusal> {
     }
     match actor {
         Actor::User(name) if name != NOBODY && !name.trim().is_empty() => Ok(name.clone()),
-        _ => Err(Refusal::invalid("approval/identity", "an approval needs a name").hint("send the header `x-trimtab-actor: NAME`")),
+        _ => Err(Refusal::invalid("approval/identity", "an approval needs a name")
+            .hint("set TRIMTAB_ACTOR, or send the header `x-trimtab-actor: NAME`")),
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`gate`] reads the checks of the file and judges; pure.
 //! - [`commands`] decides: request a gate, record its report, roll out, promote, roll back.
 //! - [`approval`] has people let a version out; [`rollout`] lets it answer more and more.
+//! - [`report`] writes what a gate found as JUnit, Markdown and HTML.
 //! - [`react`] ties these to events.
 //! - [`work`] gets rows and scores for a gate: the only part that touches the outside.
 //!
@@ -17,6 +18,7 @@ pub mod approval;
 pub mod commands;
 pub mod gate;
 pub mod react;
+pub mod report;
 pub mod rollout;
 pub mod work;
 

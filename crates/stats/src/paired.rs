@@ -147,7 +147,7 @@ mod tests {
         assert!((exact.p - 0.041259765625).abs() < 1e-12, "{}", exact.p);
         let tied = Wilcoxon::new(&[1.0, 1.0, -1.0, 2.0, 0.0, 3.0, 3.0, -2.0, 4.0, 5.0, 0.0, 2.0]).unwrap();
         assert_eq!((tied.n, tied.w, tied.exact), (10, 7.0, false));
-        assert!((tied.p - 0.035564379058193644).abs() < 1e-12, "{}", tied.p);
+        assert!((tied.p - 0.035564379058193644).abs() < 1e-10, "{}", tied.p);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod backfills;
 mod features;
+mod gates;
 mod incidents;
 mod labels;
 mod log;
@@ -48,6 +49,15 @@ pub(crate) fn all() -> Router<Api> {
         .route("/models/{name}", get(models::show))
         .route("/models/{name}/rollback", post(models::rollback))
         .route("/models/{name}/promote", post(models::promote))
+        .route("/models/{name}/approve", post(gates::approve))
+        .route("/models/{name}/reject", post(gates::reject))
+        .route("/models/{name}/audit", get(gates::audit))
+        .route("/models/{name}/rollout", get(gates::rollout))
+        .route("/models/{name}/rollout/resume", post(gates::resume))
+        .route("/models/{name}/rollout/abort", post(gates::abort))
+        .route("/gates", get(gates::list))
+        .route("/gates/{model}/run", post(gates::run))
+        .route("/gates/{model}/{version}", get(gates::show))
         .route("/windows/{name}", get(models::windows))
         .route("/incidents", get(incidents::list))
         .route("/incidents/{id}", get(incidents::show))

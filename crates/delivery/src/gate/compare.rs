@@ -94,7 +94,8 @@ impl Bench<'_> {
             interval.high,
             self.confidence * 100.0,
         );
-        entity::Check { verdict, why, needed, limit: Some(bound * sign), ..found }
+        // Adding 0 takes the sign off a negative zero.
+        entity::Check { verdict, why, needed, limit: Some(bound * sign + 0.0), ..found }
     }
 
     /// Rows after which the interval would clear the bound, if the difference stays.

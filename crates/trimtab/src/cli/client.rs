@@ -23,7 +23,7 @@ pub struct Client {
 impl Client {
     /// A client of the server at this address.
     pub fn at(url: &str) -> Client {
-        let http = reqwest::Client::builder().timeout(LIMIT).no_proxy().build().unwrap_or_default();
+        let http = reqwest::Client::builder().timeout(LIMIT).no_proxy().default_headers(identity()).build().unwrap_or_default();
         Client { url: url.trim_end_matches('/').to_owned(), http, own: None }
     }
 
@@ -106,6 +106,14 @@ impl Client {
             own.stop().await;
         }
     }
+}
+
+/// Who asks: `TRIMTAB_ACTOR`, else the machine's user. What changes something is recorded with it.
+fn identity() -> reqwest::header::HeaderMap {
+    let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let user = named("TRIMTAB_ACTOR").or_else(|| named("USER")).or_else(|| named("LOGNAME"));
+    let value = user.and_then(|user| reqwest::header::HeaderValue::from_str(user.trim()).ok());
+    value.into_iter().map(|value| (reqwest::header::HeaderName::from_static("x-trimtab-actor"), value)).collect()
 }
 
 /// A problem document (or MLflow's error) as a refusal.

@@ -2,8 +2,10 @@
 
 mod ci;
 pub mod client;
+mod compare;
 mod export;
 mod follow;
+mod gate;
 mod import;
 mod init;
 mod pipeline;
@@ -111,6 +113,12 @@ pub enum Command {
     /// Registered models.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Gates: judge a version, show and write reports.
+    #[command(subcommand)]
+    Gate(gate::GateCommand),
+    /// What is being let out: shadow, canary.
+    #[command(subcommand)]
+    Rollout(gate::RolloutCommand),
     /// Incidents.
     #[command(subcommand)]
     Incident(IncidentCommand),
@@ -205,6 +213,25 @@ pub enum ModelCommand {
     Rollback { model: String },
     /// Make a version champion by hand; the override is recorded with who did it. A protected model refuses.
     Promote { model: String, version: u64 },
+    /// Let a version out that waits for people; with --override one that its gate did not pass.
+    Approve {
+        /// MODEL@VERSION.
+        version: String,
+        #[arg(long)]
+        reason: String,
+        /// Although the gate did not pass: recorded with name and reason.
+        #[arg(long = "override")]
+        set_aside: bool,
+    },
+    /// Refuse a version that waits for people.
+    Reject {
+        /// MODEL@VERSION.
+        version: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Who let what out, and why.
+    Audit { model: String },
     /// What is different between two versions: the runs that made them.
     Diff {
         model: String,
@@ -245,6 +272,7 @@ impl Cli {
                 show::print(&json!({ "file": file, "problems": [] }), common.json)?;
                 Ok(0)
             }
+            Command::Gate(gate::GateCommand::Compare(args)) => compare::compare(&args, common.json),
             other => {
                 let client = Client::connect(&common.home, common.server.as_deref()).await?;
                 let outcome = ask(&client, other, &common).await;
@@ -296,6 +324,15 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::Model(ModelCommand::Promote { model, version }) => {
             client.post(&format!("/api/v1/models/{}/promote", encode(&model)), &json!({ "version": version })).await?
         }
+        Command::Model(ModelCommand::Approve { version, reason, set_aside }) => {
+            gate::vote(client, "approve", &version, json!({ "reason": reason, "override": set_aside })).await?
+        }
+        Command::Model(ModelCommand::Reject { version, reason }) => {
+            gate::vote(client, "reject", &version, json!({ "reason": reason })).await?
+        }
+        Command::Model(ModelCommand::Audit { model }) => client.get(&format!("/api/v1/models/{}/audit", encode(&model))).await?,
+        Command::Gate(command) => return gate::gate(client, command, common.json).await,
+        Command::Rollout(command) => gate::rollout(client, command).await?,
         Command::Model(ModelCommand::Diff { model, a, b, output }) => {
             return run::diff_versions(client, &model, [a, b], if common.json { table::Output::Json } else { output }).await;
         }
