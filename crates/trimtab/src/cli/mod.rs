@@ -8,6 +8,7 @@ mod follow;
 mod gate;
 mod import;
 mod init;
+mod model;
 mod pipeline;
 pub mod progress;
 mod run;
@@ -112,7 +113,7 @@ pub enum Command {
     Experiment(ExperimentCommand),
     /// Registered models.
     #[command(subcommand)]
-    Model(ModelCommand),
+    Model(model::ModelCommand),
     /// Gates: judge a version, show and write reports.
     #[command(subcommand)]
     Gate(gate::GateCommand),
@@ -204,45 +205,6 @@ pub enum FeatureCommand {
 }
 
 #[derive(Subcommand)]
-pub enum ModelCommand {
-    /// Models with their champions.
-    Ls,
-    /// A model: versions, gates, deployment.
-    Show { model: String },
-    /// Make the champion before this one champion again.
-    Rollback { model: String },
-    /// Make a version champion by hand; the override is recorded with who did it. A protected model refuses.
-    Promote { model: String, version: u64 },
-    /// Let a version out that waits for people; with --override one that its gate did not pass.
-    Approve {
-        /// MODEL@VERSION.
-        version: String,
-        #[arg(long)]
-        reason: String,
-        /// Although the gate did not pass: recorded with name and reason.
-        #[arg(long = "override")]
-        set_aside: bool,
-    },
-    /// Refuse a version that waits for people.
-    Reject {
-        /// MODEL@VERSION.
-        version: String,
-        #[arg(long)]
-        reason: String,
-    },
-    /// Who let what out, and why.
-    Audit { model: String },
-    /// What is different between two versions: the runs that made them.
-    Diff {
-        model: String,
-        a: u64,
-        b: u64,
-        #[arg(short, long, value_enum, default_value = "table")]
-        output: table::Output,
-    },
-}
-
-#[derive(Subcommand)]
 pub enum IncidentCommand {
     Ls,
     Show {
@@ -316,26 +278,9 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::TrainingSet(ListCommand::Ls) => client.get("/api/v1/training-sets").await?,
         Command::TrainingSet(ListCommand::Show { id }) => client.get(&format!("/api/v1/training-sets/{}", encode(&id))).await?,
         Command::Pipeline(command) => return pipeline::pipeline(client, command, common.json).await,
-        Command::Model(ModelCommand::Ls) => client.get("/api/v1/models").await?,
-        Command::Model(ModelCommand::Show { model }) => client.get(&format!("/api/v1/models/{}", encode(&model))).await?,
-        Command::Model(ModelCommand::Rollback { model }) => {
-            client.post(&format!("/api/v1/models/{}/rollback", encode(&model)), &json!({})).await?
-        }
-        Command::Model(ModelCommand::Promote { model, version }) => {
-            client.post(&format!("/api/v1/models/{}/promote", encode(&model)), &json!({ "version": version })).await?
-        }
-        Command::Model(ModelCommand::Approve { version, reason, set_aside }) => {
-            gate::vote(client, "approve", &version, json!({ "reason": reason, "override": set_aside })).await?
-        }
-        Command::Model(ModelCommand::Reject { version, reason }) => {
-            gate::vote(client, "reject", &version, json!({ "reason": reason })).await?
-        }
-        Command::Model(ModelCommand::Audit { model }) => client.get(&format!("/api/v1/models/{}/audit", encode(&model))).await?,
+        Command::Model(command) => return model::model(client, command, common.json).await,
         Command::Gate(command) => return gate::gate(client, command, common.json).await,
         Command::Rollout(command) => gate::rollout(client, command).await?,
-        Command::Model(ModelCommand::Diff { model, a, b, output }) => {
-            return run::diff_versions(client, &model, [a, b], if common.json { table::Output::Json } else { output }).await;
-        }
         Command::Incident(IncidentCommand::Ls) => client.get("/api/v1/incidents").await?,
         Command::Incident(IncidentCommand::Show { id }) => client.get(&format!("/api/v1/incidents/{}", encode(&id))).await?,
         Command::Incident(IncidentCommand::Retrain { id }) => {
