@@ -139,7 +139,7 @@ mod tests {
             ("from   = \"weather\"", "from = \"wether\"", "source/not_found", "weather"),
             ("rows = \"training_set.rows\"", "rows = \"trainin_set.rows\"", "step/unknown", "training_set"),
             ("\"mae < 60\"", "\"memory < 2GB\"", "", "does not work"),
-            ("\"mae < 60\"", "\"latency_p9 < 20ms\"", "gate/metric", "did you mean `latency_p99`"),
+            ("\"mae < 60\"", "\"latency_99 < 20ms\"", "gate/metric", "did you mean `latency_p99`"),
             ("window    = \"7d\"", "window = \"0d\"", "monitor/window", "length"),
         ];
         for (from, to, code, text) in cases {

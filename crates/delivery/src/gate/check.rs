@@ -163,7 +163,7 @@ pub fn parse_holdout(text: &str) -> Result<Span, Refusal> {
 /// use delivery::gate::{Check, Relation, parse_check};
 /// let check = parse_check("mae < 60").unwrap();
 /// assert_eq!(check, Check::Limit { metric: stats::Metric::Mae, relation: Relation::Less, limit: 60.0 });
-/// assert!(parse_check("latency_p9 < 20ms").unwrap_err().to_string().contains("did you mean `latency_p99`?"));
+/// assert!(parse_check("latency_99 < 20ms").unwrap_err().to_string().contains("did you mean `latency_p99`?"));
 /// ```
 pub fn parse_check(text: &str) -> Result<Check, Refusal> {
     let split = Relation::ALL.iter().find_map(|(sign, relation)| Some((text.split_once(sign)?, *relation)));
