@@ -225,10 +225,12 @@ fn pause(batch: &mut Batch, model: &ModelName, number: VersionNumber, why: &str)
     batch.say(Event::AlertRaised { topic: "rollout".into(), model: Some(model.clone()), title });
 }
 
-/// Takes what a canary is seen to have done into its state and the log. Counts never go back.
-pub fn observe(world: &World, model: &ModelName, number: VersionNumber, labels: CanaryLabels, batch: &mut Batch) -> Result<(), Fault> {
+/// Takes what labels say of a canary's step into its state and the log. Counts never go back.
+pub(crate) fn observe(world: &World, of: &Canary, model: &ModelName, labels: CanaryLabels, batch: &mut Batch) -> Result<(), Fault> {
     let mut deployment = deployment(world, model)?;
-    let Some(canary) = deployment.canary.as_mut().filter(|canary| canary.version == number) else { return Ok(()) };
+    let same_step = |canary: &&mut Canary| canary.version == of.version && canary.weight == of.weight && canary.since == of.since;
+    let Some(canary) = deployment.canary.as_mut().filter(same_step) else { return Ok(()) };
+    let number = canary.version;
     if canary.seen.labels.as_ref().is_some_and(|before| before.canary_rows >= labels.canary_rows) {
         return Ok(());
     }

@@ -3,13 +3,16 @@
 //! The same entity always gets the same answerer, and one that has the canary at 5 % has it at 25 % too. A request that the
 //! canary fails is answered by the champion, so that nobody sees the failure but the counters.
 
+use crate::pool::ModelPool;
+use crate::route::Route;
 use crate::shadow::Sinks;
 use arrow::array::UInt32Array;
 use arrow::record_batch::RecordBatch;
 use domain::entity::{Canary, CanarySeen, Deployment};
 use domain::{Actor, Batch, Event, Fault, ModelName, Row, Scalar, Timestamp, VersionNumber};
 use parking_lot::Mutex;
-use ports::{CommitError, ModelHandle, PredictError, decide};
+use ports::{CommitError, ModelHandle, PredictError, RowLog, Sealer, decide, scalar_at};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +34,27 @@ pub(crate) struct Given {
     pub(crate) version: VersionNumber,
     pub(crate) role: &'static str,
     pub(crate) latency_us: i64,
+    /// What the canary had to do with it, so that the next process knows.
+    pub(crate) canary: Option<Part>,
+}
+
+/// A canary's part in an answer: its own, or one that it failed and the champion gave.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    version: VersionNumber,
+    weight: u8,
+    failed: bool,
+}
+
+impl Part {
+    /// As columns of the logged row.
+    pub(crate) fn columns(self) -> [(&'static str, Scalar); 3] {
+        [
+            ("canary", Scalar::Int(self.version.0 as i64)),
+            ("canary_weight", Scalar::Int(i64::from(self.weight))),
+            ("canary_failed", Scalar::Bool(self.failed)),
+        ]
+    }
 }
 
 /// The canary of a route at one weight.
@@ -50,8 +74,9 @@ pub(crate) struct CanaryLane {
 
 #[derive(Default)]
 struct Seen {
-    answered: u64,
-    failed: u64,
+    /// Requests by id: one that is sent again counts once.
+    answered: HashSet<String>,
+    failed: HashSet<String>,
     champion_answered: u64,
     canary: Newest,
     champion: Newest,
@@ -103,8 +128,8 @@ impl Seen {
 
     fn known(&self) -> CanarySeen {
         CanarySeen {
-            answered: self.answered,
-            failed: self.failed,
+            answered: self.answered.len() as u64,
+            failed: self.failed.len() as u64,
             champion_answered: self.champion_answered,
             latency_ratio: self.latency_ratio(),
             score_psi: self.score_psi(),
@@ -114,11 +139,17 @@ impl Seen {
 }
 
 impl CanaryLane {
-    /// A lane that goes on from what the log knows of this step.
-    pub(crate) fn new(model: &ModelName, canary: &Canary, handle: Arc<dyn ModelHandle>, sinks: Sinks) -> Arc<CanaryLane> {
-        let CanarySeen { answered, failed, champion_answered, .. } = canary.seen;
-        let seen = Seen { answered, failed, champion_answered, next_answered: FIRST, next_failed: failed + 1, ..Seen::default() };
-        Arc::new(CanaryLane {
+    /// A lane that goes on from what an earlier process had it answer in this step.
+    fn new(model: &ModelName, canary: &Canary, before: Before, handle: Arc<dyn ModelHandle>, sinks: Sinks) -> Arc<CanaryLane> {
+        let told = &canary.seen;
+        let mut next_answered = FIRST;
+        while next_answered <= told.answered {
+            next_answered *= 2;
+        }
+        let champion_answered = told.champion_answered;
+        let Before { answered, failed } = before;
+        let seen = Seen { answered, failed, champion_answered, next_answered, next_failed: after_failures(told.failed), ..Seen::default() };
+        let lane = Arc::new(CanaryLane {
             version: canary.version,
             model: model.clone(),
             weight: canary.weight,
@@ -130,7 +161,10 @@ impl CanaryLane {
             seen: Mutex::new(seen),
             // One that stands still has been told of.
             told_all: AtomicBool::new(canary.paused.is_some()),
-        })
+        });
+        // An earlier process may have had the last answer, and not told of it.
+        lane.tell_if_due();
+        lane
     }
 
     /// Whether the lane still fits what a deployment asks for.
@@ -160,20 +194,20 @@ impl CanaryLane {
                 Ok(values) if values.len() == own.len() => {
                     let latency = began.elapsed();
                     self.seen.lock().canary.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
-                    self.seen.lock().answered += own.len() as u64;
-                    place(&mut given, &own, values, self.version, "canary", latency);
+                    self.seen.lock().answered.extend(own.iter().map(|row| rows[*row as usize].id.clone()));
+                    place(&mut given, &own, values, self.version, "canary", latency, Some(self.part(false)));
                 }
                 answer => {
                     tracing::warn!(model = %self.model, version = %self.version, error = ?answer.err(), "the canary did not answer; the champion does");
-                    let champion_answers = self.by_champion(features, &own, deadline, champion, &mut given).await;
+                    let champion_answers = self.by_champion(features, &own, deadline, champion, &mut given, Some(self.part(true))).await;
                     // What the champion cannot answer either is the caller's mistake, not the canary's.
                     champion_answers?;
-                    self.seen.lock().failed += own.len() as u64;
+                    self.seen.lock().failed.extend(own.iter().map(|row| rows[*row as usize].id.clone()));
                 }
             }
         }
         if !left.is_empty() {
-            self.by_champion(features, &left, deadline, champion, &mut given).await?;
+            self.by_champion(features, &left, deadline, champion, &mut given, None).await?;
         }
         self.tell_if_due();
         given.into_iter().map(|given| given.ok_or_else(|| PredictError::Unavailable("a row was left unanswered".into()))).collect()
@@ -186,6 +220,7 @@ impl CanaryLane {
         deadline: Duration,
         (version, handle): (VersionNumber, &Arc<dyn ModelHandle>),
         given: &mut [Option<Given>],
+        part: Option<Part>,
     ) -> Result<(), PredictError> {
         let began = Instant::now();
         let values = handle.predict(&chosen(features, rows)?, deadline).await?;
@@ -193,8 +228,12 @@ impl CanaryLane {
         let mut seen = self.seen.lock();
         seen.champion.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
         seen.champion_answered += rows.len() as u64;
-        place(given, rows, values, version, "champion", latency);
+        place(given, rows, values, version, "champion", latency, part);
         Ok(())
+    }
+
+    fn part(&self, failed: bool) -> Part {
+        Part { version: self.version, weight: self.weight, failed }
     }
 
     /// Tells the log when there is something to judge: at every one of the first failures, then ever more seldom; after ever
@@ -202,12 +241,13 @@ impl CanaryLane {
     fn tell_if_due(self: &Arc<Self>) {
         let mut seen = self.seen.lock();
         let long_enough = self.sinks.clock.event_now() - self.since >= self.hold;
-        let all = seen.answered >= self.min_requests && long_enough && !self.told_all.load(Ordering::SeqCst);
-        if !(all || seen.failed >= seen.next_failed || seen.answered >= seen.next_answered) {
+        let (answered, failed) = (seen.answered.len() as u64, seen.failed.len() as u64);
+        let all = answered >= self.min_requests && long_enough && !self.told_all.load(Ordering::SeqCst);
+        if !(all || failed >= seen.next_failed || answered >= seen.next_answered) {
             return;
         }
-        seen.next_failed = seen.failed + 1 + seen.failed / 4;
-        while seen.next_answered <= seen.answered {
+        seen.next_failed = after_failures(failed);
+        while seen.next_answered <= answered {
             seen.next_answered *= 2;
         }
         if all {
@@ -217,26 +257,31 @@ impl CanaryLane {
         drop(seen);
         let (lane, busy) = (self.clone(), self.sinks.activity.begin());
         tokio::spawn(async move {
-            if let Err(error) = lane.tell(known).await {
-                tracing::error!(model = %lane.model, %error, "what a canary did could not be told; the next answers try again");
-                lane.told_all.store(false, Ordering::SeqCst);
+            match lane.tell(known).await {
+                Ok(true) => {}
+                Ok(false) => lane.told_all.store(false, Ordering::SeqCst),
+                Err(error) => {
+                    tracing::error!(model = %lane.model, %error, "what a canary did could not be told; the next answers try again");
+                    lane.told_all.store(false, Ordering::SeqCst);
+                }
             }
             drop(busy);
         });
     }
 
-    /// State and event in one commit. Counts never go back, and what is not known now may have been known before.
-    async fn tell(&self, known: CanarySeen) -> Result<(), CommitError> {
+    /// State and event in one commit. Counts never go back, and what is not known now may have been known before. False when
+    /// the log knew it already.
+    async fn tell(&self, known: CanarySeen) -> Result<bool, CommitError> {
         let now = self.sinks.clock.event_now();
         decide(&*self.sinks.store, |world| {
             let mut batch = Batch::new(Actor::System("serving.canary".into()), now);
-            let Some(mut deployment) = world.get::<Deployment>(self.model.as_str())? else { return Ok((batch, ())) };
+            let Some(mut deployment) = world.get::<Deployment>(self.model.as_str())? else { return Ok((batch, true)) };
             let Some(canary) = deployment.canary.as_mut().filter(|canary| self.fits(canary) && canary.paused.is_none()) else {
-                return Ok((batch, ()));
+                return Ok((batch, true));
             };
             let before = canary.seen.clone();
-            if before.answered + before.failed > known.answered + known.failed {
-                return Ok((batch, ()));
+            if before.answered + before.failed >= known.answered + known.failed {
+                return Ok((batch, false));
             }
             canary.seen = CanarySeen {
                 latency_ratio: known.latency_ratio.or(before.latency_ratio),
@@ -255,7 +300,7 @@ impl CanaryLane {
                 score_psi: canary.seen.score_psi,
             });
             batch.write(&deployment);
-            Ok((batch, ()))
+            Ok((batch, true))
         })
         .await
     }
@@ -263,13 +308,85 @@ impl CanaryLane {
     /// Answered and failed requests of this step.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let seen = self.seen.lock();
-        (seen.answered, seen.failed)
+        (seen.answered.len() as u64, seen.failed.len() as u64)
     }
 }
 
-fn place(given: &mut [Option<Given>], rows: &[u32], values: Vec<Scalar>, version: VersionNumber, role: &'static str, latency: Duration) {
+/// Failures after which the log is told next: every one of the first few, then ever more seldom.
+fn after_failures(failed: u64) -> u64 {
+    failed + 1 + failed / 4
+}
+
+/// The lane that a deployment asks for: the old one if it fits.
+pub(crate) async fn lane_of(
+    deployment: &Deployment,
+    old: Option<&Route>,
+    pool: &ModelPool,
+    sealer: &Sealer,
+    sinks: &Sinks,
+) -> Result<Option<Arc<CanaryLane>>, Fault> {
+    let Some(canary) = deployment.canary.as_ref().filter(|canary| Some(canary.version) != deployment.champion) else { return Ok(None) };
+    if let Some(kept) = old.and_then(|old| old.canary.as_ref()).filter(|lane| lane.fits(canary)) {
+        return Ok(Some(kept.clone()));
+    }
+    let model = &deployment.model;
+    let mut known = Before::default();
+    // The first route of a process: an earlier one may have been within this step.
+    if old.is_none() {
+        sealer.seal(&format!("prediction/{model}"), sinks.clock.event_now()).await?;
+        known = before(&*sinks.rows, model, canary).await?;
+    }
+    match pool.get(model, canary.version).await {
+        Ok(handle) => Ok(Some(CanaryLane::new(model, canary, known, handle, sinks.clone()))),
+        Err(error) => {
+            tracing::error!(%model, version = %canary.version, %error, "the canary does not load; the champion answers all");
+            Ok(None)
+        }
+    }
+}
+
+/// Requests that an earlier process had a canary answer, or fail, at its present weight.
+#[derive(Default)]
+struct Before {
+    answered: HashSet<String>,
+    failed: HashSet<String>,
+}
+
+/// From the sealed rows: the newest segments, as far as they go back.
+async fn before(rows: &dyn RowLog, model: &ModelName, canary: &Canary) -> Result<Before, Fault> {
+    let mut found = Before::default();
+    for segment in rows.segments(&format!("prediction/{model}"))?.iter().rev() {
+        let batch = rows.read(segment).await?;
+        let scalar = |column: &str, row| batch.column_by_name(column).map_or(Scalar::Null, |column| scalar_at(column, row));
+        let is_since = |row: &usize| Timestamp::parse(&scalar("_at", *row).to_string()).is_some_and(|arrived| arrived >= canary.since);
+        let new: Vec<usize> = (0..batch.num_rows()).filter(is_since).collect();
+        if new.is_empty() {
+            break;
+        }
+        for row in new {
+            let number = |column: &str| scalar(column, row).as_f64();
+            let own = number("canary") == Some(canary.version.0 as f64) && number("canary_weight") == Some(f64::from(canary.weight));
+            if own {
+                let failed = number("canary_failed") == Some(1.0);
+                let ids = if failed { &mut found.failed } else { &mut found.answered };
+                ids.insert(scalar("_id", row).to_string());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn place(
+    given: &mut [Option<Given>],
+    rows: &[u32],
+    values: Vec<Scalar>,
+    version: VersionNumber,
+    role: &'static str,
+    latency: Duration,
+    canary: Option<Part>,
+) {
     for (row, value) in rows.iter().zip(values) {
-        given[*row as usize] = Some(Given { value, version, role, latency_us: latency.as_micros() as i64 });
+        given[*row as usize] = Some(Given { value, version, role, latency_us: latency.as_micros() as i64, canary });
     }
 }
 

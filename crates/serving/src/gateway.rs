@@ -1,6 +1,6 @@
 //! Predict: features, answer, log; and routes that follow the event log.
 
-use crate::canary::{CanaryLane, Given};
+use crate::canary::{self, Given};
 use crate::pool::ModelPool;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
 use crate::shadow::{self, Copied, ShadowLane, Sinks};
@@ -173,7 +173,7 @@ impl Gateway {
             Some(lane) => lane.answer(&features, &rows, deadline, (version, &champion)).await,
             None => champion.predict(&features, deadline).await.map(|values| {
                 let latency_us = began.elapsed().as_micros() as i64;
-                values.into_iter().map(|value| Given { value, version, role: "champion", latency_us }).collect()
+                values.into_iter().map(|value| Given { value, version, role: "champion", latency_us, canary: None }).collect()
             }),
         };
         let given: Vec<Given> = given.map_err(|error| refuse(model, error))?;
@@ -347,7 +347,7 @@ impl Gateway {
             },
         };
         let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
-        let canary = self.canary(model, &deployment, old.as_deref()).await;
+        let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
         let route = Route { champion, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());
@@ -379,20 +379,6 @@ impl Gateway {
             }
         }
         Ok(lanes)
-    }
-
-    async fn canary(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Option<Arc<CanaryLane>> {
-        let canary = deployment.canary.as_ref().filter(|canary| Some(canary.version) != deployment.champion)?;
-        if let Some(kept) = old.and_then(|old| old.canary.as_ref()).filter(|lane| lane.fits(canary)) {
-            return Some(kept.clone());
-        }
-        match self.pool.get(model, canary.version).await {
-            Ok(handle) => Some(CanaryLane::new(model, canary, handle, self.sinks.clone())),
-            Err(error) => {
-                tracing::error!(%model, version = %canary.version, %error, "the canary does not load; the champion answers all");
-                None
-            }
-        }
     }
 
     async fn answered_before(&self, model: &ModelName, version: VersionNumber, since: Timestamp) -> Result<HashSet<String>, Fault> {
@@ -457,7 +443,8 @@ fn answered_row(row: &Row, given: &Given) -> Row {
         ("prediction", given.value.clone()),
         ("latency_us", Scalar::Int(given.latency_us)),
     ];
-    logged.fields.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let part = given.canary.into_iter().flat_map(|part| part.columns());
+    logged.fields.extend(own.into_iter().chain(part).map(|(name, value)| (name.to_owned(), value)));
     logged
 }
 

@@ -68,6 +68,11 @@ impl Kept {
         for number in [1, 2] {
             models.install(VersionNumber(number), |rows| Ok(vec![Scalar::Float(1.0); rows.num_rows()]));
         }
+        // Does not bear the cold.
+        models.install(VersionNumber(3), |rows| {
+            let cold = ports::scalar_at(rows.column(0), 0).as_f64().is_some_and(|temp| temp < 0.0);
+            if cold { Err(ports::PredictError::Unavailable("too cold".into())) } else { Ok(vec![Scalar::Float(3.0); rows.num_rows()]) }
+        });
         let gateway = Gateway::new(
             self.store.clone(),
             self.rows.clone(),
@@ -124,4 +129,50 @@ async fn a_shadow_goes_on_counting_in_the_next_process_and_tells_once() {
     second.ask("d").await;
     kept.start().await.ask("e").await;
     assert_eq!(kept.told(), [3]);
+}
+
+/// A canary that fails every other call: nobody sees it but the counters, which outlive the process.
+#[tokio::test]
+async fn what_a_canary_fails_the_champion_answers_and_its_counts_outlive_the_process() {
+    use domain::entity::{Canary, CanarySeen};
+    let kept = Kept::default();
+    let canary = Canary {
+        version: VersionNumber(3),
+        weight: 99,
+        since: Timestamp::from_ms(5),
+        min_requests: 4,
+        hold: domain::Span::default(),
+        paused: None,
+        seen: CanarySeen::default(),
+    };
+    let mut deployment = Deployment::new(model());
+    (deployment.champion, deployment.canary) = (Some(VersionNumber(1)), Some(canary));
+    let batch = Batch::new(Actor::System("test".into()), Timestamp::from_ms(0)).put(&deployment).put(&version(1)).put(&version(3));
+    kept.store.commit(batch).await.unwrap();
+    let told = || {
+        let events = kept.store.events(0, 1000).unwrap().into_iter();
+        let served = |event| if let Event::CanaryServed { answered, failed, .. } = event { Some((answered, failed)) } else { None };
+        events.filter_map(|recorded| served(recorded.event)).collect::<Vec<_>>()
+    };
+    let ask = async |house: &House, id: &str, fails: bool| {
+        let columns = [("temp".to_owned(), if fails { Scalar::Float(-1.0) } else { Scalar::Float(1.0) })].into();
+        let request = PredictRequest { id: Some(PredictionId::new(id)), time: None, columns };
+        let answer = house.gateway.predict(&model(), vec![request]).await.unwrap().remove(0);
+        house.activity.idle().await;
+        answer.version.0
+    };
+    let first = kept.start().await;
+    assert_eq!(ask(&first, "a", false).await, 3);
+    assert_eq!(ask(&first, "b", true).await, 1, "the champion answers what the canary fails");
+    assert_eq!(told(), [(1, 1)], "the first failure is told at once");
+    assert_eq!(ask(&first, "c", false).await, 3);
+    drop(first);
+    let second = kept.start().await;
+    assert_eq!(ask(&second, "c", false).await, 3);
+    assert_eq!(ask(&second, "d", false).await, 3);
+    assert_eq!(told(), [(1, 1)], "a request that is sent again counts once");
+    assert_eq!(ask(&second, "e", false).await, 3);
+    assert_eq!(told(), [(1, 1), (4, 1)], "enough for the step, over both processes");
+    drop(kept.start().await);
+    assert_eq!(told().len(), 2, "told once");
 }

@@ -165,3 +165,65 @@ async fn a_canary_fails_pauses_and_is_ended_by_hand() {
     let again = decide(&*house.store, |world| end(world, &model(), "", &user("ann"), day(104))).await;
     assert!(matches!(again, Err(ports::CommitError::Refused(refusal)) if refusal.code == "rollout/none"));
 }
+
+/// Labels come late and by entity and time: at the same rows a day of both sides, the canary off by 20 against 15.
+#[tokio::test]
+async fn labels_that_say_worse_end_a_canary() {
+    use ports::RowLog;
+    use ports::memory::MemoryRowLog;
+    use reactor::Worker;
+    let told = async |canary_error: f64| {
+        let house = House::with(CANARY).await;
+        house.register(3, Some(day(93)), None).await;
+        house.register(1, Some(day(93)), None).await;
+        assert_eq!(house.weight(), Some(5));
+        let rows = Arc::new(MemoryRowLog::default());
+        let worker = crate::work::LabelWorker { store: house.store.clone(), rows: rows.clone() };
+        let row = |id: String, n: i64, at: Timestamp, fields: Vec<(&str, Scalar)>| Row {
+            id,
+            time: day(100) + Span::from_ms(n * 1000),
+            at,
+            key: EntityKey::one("house", format!("h{}", n % 7)),
+            fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        };
+        let noise = |n: i64| f64::from(i32::try_from(n * 37 % 11).unwrap()) / 10.0;
+        for n in 0..400 {
+            let (version, role, error) = if n % 4 == 0 { (1, "canary", canary_error) } else { (3, "champion", 15.0) };
+            let answer = vec![
+                ("version", Scalar::Int(version)),
+                ("role", Scalar::Text(role.into())),
+                ("prediction", Scalar::Float(100.0 + error + noise(n))),
+            ];
+            rows.append("prediction/demand", vec![row(format!("p{n}"), n, day(100), answer)]).await.unwrap();
+            let label = vec![("label", Scalar::Float(100.0))];
+            rows.append("label/demand", vec![row(format!("l{n}"), n, day(101), label)]).await.unwrap();
+        }
+        rows.seal("prediction/demand").await.unwrap();
+        rows.seal("label/demand").await.unwrap();
+        let sealed = Recorded {
+            seq: 1,
+            at: day(101),
+            actor: Actor::System("rows".into()),
+            cause: None,
+            thread: None,
+            event: Event::SegmentSealed {
+                stream: "label/demand".into(),
+                segment: 1,
+                rows: 400,
+                time: Range::new(day(100), day(101)),
+                watermark: day(101),
+            },
+        };
+        assert!(worker.wants(&sealed.event));
+        worker.work(&sealed).await.unwrap();
+        house.drained().await;
+        let seen = house.deployment().canary.and_then(|canary| canary.seen.labels);
+        (house.story().pop().unwrap(), house.weight(), seen)
+    };
+    assert_eq!((told(20.0).await.0, told(20.0).await.1), ("AlertRaised", None));
+    // As good as the champion: the canary goes on, with the numbers kept.
+    let (last, weight, seen) = told(15.0).await;
+    let seen = seen.unwrap();
+    assert_eq!((last, weight, seen.champion_rows, seen.canary_rows), ("CanaryLabelled", Some(5), 300, 100));
+    assert!(seen.p > 0.05 && seen.interval.is_some_and(|interval| interval.low < 0.0 && interval.high > 0.0));
+}

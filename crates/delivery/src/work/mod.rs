@@ -73,6 +73,9 @@ pub struct GateWorker {
 }
 
 mod gather;
+mod labels;
+
+pub use labels::LabelWorker;
 
 /// How often a gate is judged anew because the champion changed meanwhile.
 const ATTEMPTS: usize = 5;

@@ -1,7 +1,7 @@
 //! The real wiring over stores that outlive it: one life after the other, each killed at a chosen write.
 
 use crate::model::{Lines, Server};
-use crate::play::{Act, HOUSE, Scenario, folder, hour};
+use crate::play::{Act, HOUSE, Scenario, hour};
 use domain::entity::{Trigger, TriggerKind};
 use domain::{Actor, EntityKey, ModelName, PipelineRunId, PredictionId, Recorded, Scalar};
 use indexmap::IndexMap;
@@ -38,6 +38,8 @@ pub struct House {
     offline: Arc<MemoryOffline>,
     clock: Arc<ManualClock>,
     acts: Vec<Act>,
+    /// The text of the project file.
+    file: String,
     /// Acts that were acknowledged.
     done: usize,
 }
@@ -70,6 +72,7 @@ impl House {
             offline: Arc::default(),
             clock: Arc::new(ManualClock::new(hour(0))),
             acts: scenario.acts(),
+            file: scenario.project(),
             done: 0,
         }
     }
@@ -176,8 +179,7 @@ impl House {
         let model = ModelName::new("demand");
         match act {
             Act::Apply => {
-                let text = std::fs::read_to_string(folder().join("trimtab.toml"))?;
-                app.apply(&self.project().to_string_lossy(), &text, "trimtab.toml", &Actor::User("ann".into())).await?;
+                app.apply(&self.project().to_string_lossy(), &self.file, "trimtab.toml", &Actor::User("ann".into())).await?;
             }
             Act::Train => first_model(app).await?,
             Act::Clock(at) => self.clock.advance_to(*at),

@@ -29,6 +29,8 @@ fn line(recorded: &Recorded) -> Option<String> {
         Event::SegmentSealed { .. } | Event::TableWritten { .. } | Event::StepStarted { .. } => return None,
         Event::StepFinished { .. } => &["attempts"],
         Event::TrainingSetRecorded { .. } => &["training_set"],
+        // What a process saw of both sides, and how fast they were, is its own.
+        Event::CanaryServed { .. } => &["champion_answered", "latency_ratio", "score_psi"],
         _ => &[],
     };
     let Ok(Value::Object(fields)) = serde_json::to_value(&recorded.event) else { panic!("an event is an object") };

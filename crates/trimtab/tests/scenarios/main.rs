@@ -91,7 +91,7 @@ macro_rules! scenarios {
     )*};
 }
 
-scenarios! { nothing_is_wrong drift_heals beyond_repair }
+scenarios! { nothing_is_wrong drift_heals beyond_repair canary_rises }
 
 /// A single death a telling, at each write in turn: nothing that a second death mends is missed.
 fn kill_once(name: &str) {
@@ -113,6 +113,11 @@ fn one_death_at_each_write_alone() {
 #[test]
 fn one_death_at_each_write_of_drift_heals() {
     kill_once("drift_heals");
+}
+
+#[test]
+fn one_death_at_each_write_of_canary_rises() {
+    kill_once("canary_rises");
 }
 
 #[test]

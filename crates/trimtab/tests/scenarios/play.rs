@@ -17,6 +17,9 @@ pub struct Scenario {
     /// What it tells, for the reader.
     #[serde(rename = "story")]
     _story: String,
+    /// `rollout = ..` of the model, instead of the project's.
+    #[serde(default)]
+    rollout: Option<String>,
     /// Days before the first.
     past: i64,
     /// Days that are played.
@@ -84,6 +87,14 @@ impl Scenario {
     fn kwh(&self, hour: i64) -> f64 {
         let phase = self.phase(hour);
         phase.base + phase.slope * self.temp(hour) + phase.noise * noise(hour)
+    }
+
+    /// The project file.
+    pub fn project(&self) -> String {
+        let text = std::fs::read_to_string(folder().join("trimtab.toml")).unwrap();
+        let Some(rollout) = &self.rollout else { return text };
+        let lines = text.lines().map(|line| if line.starts_with("rollout ") { format!("rollout = {rollout}") } else { line.to_owned() });
+        lines.collect::<Vec<_>>().join("\n") + "\n"
     }
 
     /// The project with the past in its files.
