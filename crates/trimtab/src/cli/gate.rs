@@ -94,7 +94,7 @@ impl Form {
                     Refusal::invalid("gate/out", format!("{} cannot be written: {error}", file.display()))
                         .hint("name another file with --out")
                 })?;
-                tracing::info!("{}: {}; written to {}", report.verdict.word(), report.why, file.display());
+                writeln!(std::io::stderr().lock(), "{}: {}; written to {}", report.verdict.word(), report.why, file.display())?;
             }
         }
         Ok(if report.verdict == Verdict::Pass { 0 } else { NO })
