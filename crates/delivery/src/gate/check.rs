@@ -366,6 +366,24 @@ mod tests {
     }
 
     #[test]
+    fn every_check_of_the_guide_is_understood() {
+        let guide = include_str!("../../../../docs/gates.md");
+        let table = guide.split("| check | passes when |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let cells = table.lines().filter_map(|line| line.split('|').nth(1));
+        let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).collect::<Vec<_>>());
+        let calls = ["non_inferior(", "superior(", "no_worse_slice(", "same_signature(", "answers("];
+        let whole: Vec<&str> = words
+            .filter(|word| {
+                word.contains(" < ") || word.contains(" > ") || word.contains("= ") || calls.iter().any(|call| word.starts_with(call))
+            })
+            .collect();
+        assert!(whole.len() > 25, "{whole:?}");
+        for text in whole {
+            parse_check(text).unwrap_or_else(|refusal| panic!("{text}: {refusal}"));
+        }
+    }
+
+    #[test]
     fn holdouts() {
         assert_eq!(parse_holdout("last 7d").unwrap(), Span::days(7));
         for text in ["7d", "last week", "last 0d", "first 7d", ""] {
