@@ -20,7 +20,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
-use domain::{Kind, ModelName, Refusal, Scalar};
+use domain::{Kind, ModelName, Refusal, Scalar, VersionNumber};
 use error::ApiError;
 use serde::{Serialize, Serializer};
 use serving::{Answer, Gateway};
@@ -63,13 +63,21 @@ async fn invoke_only(State(api): State<InferenceApi>, headers: HeaderMap, body: 
 async fn invoke(api: &InferenceApi, model: ModelName, headers: &HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
     check_content_type(headers)?;
     let requests = rows::parse(&body.map_err(refuse_body)?)?;
-    let answers = api.gateway.predict(&model, requests).await?;
+    let answers = api.gateway.predict_by(&model, requests, wanted_version(headers)?).await?;
     Ok(Json(Predictions::of(model, answers)))
 }
 
 async fn ping(State(api): State<InferenceApi>) -> (StatusCode, &'static str) {
     let serves = api.gateway.status().iter().any(|model| model.versions.iter().any(|version| version.role == "champion"));
     (if serves { StatusCode::OK } else { StatusCode::NOT_FOUND }, "\n")
+}
+
+/// `x-trimtab-version`: champion or canary, whatever the rows' share.
+fn wanted_version(headers: &HeaderMap) -> Result<Option<VersionNumber>, Refusal> {
+    let Some(sent) = headers.get("x-trimtab-version") else { return Ok(None) };
+    let number = sent.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let wrong = || Refusal::invalid("serve/version", "x-trimtab-version is not the number of a version").hint("x-trimtab-version: 2");
+    Ok(Some(VersionNumber(number.ok_or_else(wrong)?)))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -97,14 +105,22 @@ struct Predictions {
     prediction_ids: Vec<String>,
     model: ModelName,
     model_version: Option<u64>,
+    /// A version a row, where a canary answered some of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    model_versions: Vec<u64>,
     /// Whether all rows are in the prediction log: those that are not, monitoring cannot see.
     logged: bool,
 }
 
 impl Predictions {
     fn of(model: ModelName, answers: Vec<Answer>) -> Self {
+        let mut model_versions: Vec<u64> = answers.iter().map(|answer| answer.version.0).collect();
+        if model_versions.iter().all(|version| Some(version) == model_versions.first()) {
+            model_versions.clear();
+        }
         Predictions {
             model,
+            model_versions,
             model_version: answers.first().map(|answer| answer.version.0),
             logged: answers.iter().all(|answer| answer.logged),
             prediction_ids: answers.iter().map(|answer| answer.id.to_string()).collect(),

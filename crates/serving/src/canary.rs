@@ -9,7 +9,7 @@ use crate::shadow::Sinks;
 use arrow::array::UInt32Array;
 use arrow::record_batch::RecordBatch;
 use domain::entity::{Canary, CanarySeen, Deployment};
-use domain::{Actor, Batch, Event, Fault, ModelName, Row, Scalar, Timestamp, VersionNumber};
+use domain::{Actor, Batch, Event, Fault, ModelName, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use parking_lot::Mutex;
 use ports::{CommitError, ModelHandle, PredictError, RowLog, Sealer, decide, scalar_at};
 use std::collections::HashSet;
@@ -178,15 +178,16 @@ impl CanaryLane {
         bucket(&format!("{}/{}/{who}", self.model, self.version)) < u64::from(self.weight) * 100
     }
 
-    /// Answers every row by the side that its entity gets.
+    /// Answers every row by the side that its entity gets; `all`: by the canary, as the caller asked.
     pub(crate) async fn answer(
         self: &Arc<Self>,
         features: &RecordBatch,
         rows: &[Row],
+        all: bool,
         deadline: Duration,
         champion: (VersionNumber, &Arc<dyn ModelHandle>),
     ) -> Result<Vec<Given>, PredictError> {
-        let (own, left): (Vec<u32>, Vec<u32>) = (0..rows.len() as u32).partition(|row| self.takes(&rows[*row as usize]));
+        let (own, left): (Vec<u32>, Vec<u32>) = (0..rows.len() as u32).partition(|row| all || self.takes(&rows[*row as usize]));
         let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
         if !own.is_empty() {
             let began = Instant::now();
@@ -315,6 +316,25 @@ impl CanaryLane {
 /// Failures after which the log is told next: every one of the first few, then ever more seldom.
 fn after_failures(failed: u64) -> u64 {
     failed + 1 + failed / 4
+}
+
+/// Who answers: the canary's share, only the champion, or only the canary, if the caller wants one of them.
+pub(crate) fn chosen_lane<'a>(
+    model: &ModelName,
+    champion: VersionNumber,
+    lane: Option<&'a Arc<CanaryLane>>,
+    wanted: Option<VersionNumber>,
+) -> Result<Option<&'a Arc<CanaryLane>>, Refusal> {
+    match (wanted, lane) {
+        (None, lane) => Ok(lane),
+        (Some(wanted), _) if wanted == champion => Ok(None),
+        (Some(wanted), Some(lane)) if wanted == lane.version => Ok(Some(lane)),
+        (Some(wanted), lane) => {
+            let canary = lane.map_or(String::new(), |lane| format!(", version {} the canary", lane.version));
+            Err(Refusal::not_found("serve/version", format!("version {wanted} of model {model} does not answer"))
+                .hint(format!("version {champion} is the champion{canary}; leave x-trimtab-version out")))
+        }
+    }
 }
 
 /// The lane that a deployment asks for: the old one if it fits.

@@ -127,9 +127,19 @@ impl Gateway {
 
     /// Answers rows of one model with its champion, logs them, and copies them to the shadows.
     pub async fn predict(&self, model: &ModelName, requests: Vec<PredictRequest>) -> Result<Vec<Answer>, ServeError> {
+        self.predict_by(model, requests, None).await
+    }
+
+    /// The same, by one of the versions that answer now (champion or canary), whatever the rows' share.
+    pub async fn predict_by(
+        &self,
+        model: &ModelName,
+        requests: Vec<PredictRequest>,
+        wanted: Option<VersionNumber>,
+    ) -> Result<Vec<Answer>, ServeError> {
         let counters = self.counters_of(model);
         let began = Instant::now();
-        let answers = self.predict_counted(model, requests, &counters, began).await;
+        let answers = self.predict_counted(model, requests, wanted, &counters, began).await;
         match &answers {
             Ok(answers) => {
                 counters.answered.fetch_add(answers.len() as u64, Ordering::Relaxed);
@@ -146,11 +156,13 @@ impl Gateway {
         &self,
         model: &ModelName,
         requests: Vec<PredictRequest>,
+        wanted: Option<VersionNumber>,
         counters: &Counters,
         began: Instant,
     ) -> Result<Vec<Answer>, ServeError> {
         let route = self.route(model)?;
         let (version, champion) = route.champion.clone().ok_or_else(|| not_served(model))?;
+        let lane = canary::chosen_lane(model, version, route.canary.as_ref(), wanted)?;
         if requests.is_empty() || requests.len() > MAX_ROWS {
             let what = format!("{} rows in one request", requests.len());
             return Err(Refusal::invalid("serve/rows", what).hint(format!("send 1 to {MAX_ROWS} rows")).into());
@@ -169,8 +181,8 @@ impl Gateway {
             let copied = Copied { features: features.clone(), rows: rows.clone(), deadline, _busy: self.sinks.activity.begin() };
             lane.ask(copied, self.config.wait_for_shadows).await;
         }
-        let given = match &route.canary {
-            Some(lane) => lane.answer(&features, &rows, deadline, (version, &champion)).await,
+        let given = match lane {
+            Some(lane) => lane.answer(&features, &rows, wanted.is_some(), deadline, (version, &champion)).await,
             None => champion.predict(&features, deadline).await.map(|values| {
                 let latency_us = began.elapsed().as_micros() as i64;
                 values.into_iter().map(|value| Given { value, version, role: "champion", latency_us, canary: None }).collect()

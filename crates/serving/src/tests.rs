@@ -166,6 +166,13 @@ async fn what_a_canary_fails_the_champion_answers_and_its_counts_outlive_the_pro
     assert_eq!(ask(&first, "b", true).await, 1, "the champion answers what the canary fails");
     assert_eq!(told(), [(1, 1)], "the first failure is told at once");
     assert_eq!(ask(&first, "c", false).await, 3);
+    let by = async |version| {
+        let request =
+            PredictRequest { id: Some(PredictionId::new("x")), time: None, columns: [("temp".to_owned(), Scalar::Float(1.0))].into() };
+        first.gateway.predict_by(&model(), vec![request], Some(VersionNumber(version))).await
+    };
+    assert_eq!(by(1).await.unwrap()[0].version.0, 1, "the champion is asked for by name");
+    assert!(matches!(by(2).await, Err(ServeError::Refused(refusal)) if refusal.code == "serve/version"));
     drop(first);
     let second = kept.start().await;
     assert_eq!(ask(&second, "c", false).await, 3);

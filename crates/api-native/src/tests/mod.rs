@@ -2,6 +2,7 @@
 //! Requests through the router, on in-memory ports.
 
 mod doubles;
+mod gates;
 mod house;
 
 use axum::body::Body;

@@ -107,7 +107,7 @@ fn a_slice_that_is_worse_fails_though_the_whole_is_better() {
     let found = case.judge("no_worse_slice(place, min_rows = 901)");
     assert_eq!((found.verdict, found.needed), (Inconclusive, Some(901)), "{}", found.why);
     // Numbers with many values are cut at their quartiles.
-    case.columns.insert("age".into(), (0..1000).map(|row| Scalar::Int(row)).collect());
+    case.columns.insert("age".into(), (0..1000).map(Scalar::Int).collect());
     let names: Vec<String> = case.judge("no_worse_slice(age)").slices.into_iter().map(|slice| slice.name).collect();
     assert_eq!(names, ["250 <= age < 500", "500 <= age < 750", "age < 250", "age >= 750"]);
 }

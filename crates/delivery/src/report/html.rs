@@ -133,10 +133,12 @@ fn picture(interval: &Interval, value: Option<f64>, limit: Option<f64>, differen
     if let Some(value) = value {
         let _ = write!(svg, "<circle class=\"dot\" cx=\"{:.1}\" cy=\"16\" r=\"4\"/>", x(value));
     }
-    match limit {
-        Some(limit) => svg += &(upright("limit", limit) + &label(&format!("limit {}", short(limit)), limit)),
-        None if difference => svg += &label("0", 0.0),
-        None => {}
+    if let Some(limit) = limit {
+        svg += &(upright("limit", limit) + &label(&format!("limit {}", short(limit)), limit));
+    }
+    // A label on the limit's would hide it.
+    if difference && limit.is_none_or(|limit| (x(limit) - x(0.0)).abs() > 60.0) {
+        svg += &label("0", 0.0);
     }
     svg + "</svg>\n"
 }

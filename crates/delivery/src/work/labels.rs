@@ -46,7 +46,7 @@ impl reactor::Worker for LabelWorker {
         let Some(model) = stream.strip_prefix("label/").map(ModelName::new) else { return Ok(()) };
         let Some((champion, canary, metric, tau2)) = self.case(&model)? else { return Ok(()) };
         let mut labelled = self.labelled(&model, &canary).await?;
-        labelled.sort_by(|a, b| (a.0.time, a.0.version).cmp(&(b.0.time, b.0.version)));
+        labelled.sort_by_key(|(answered, _)| (answered.time, answered.version));
         let arm = if metric == Metric::Accuracy { Arm::Binary } else { Arm::Real };
         let mut test = Msprt::new(arm, tau2);
         for (answered, truth) in &labelled {

@@ -198,8 +198,8 @@ async fn judge(client: &Client, text: &str, timeout: &str) -> anyhow::Result<Gat
     let version = match asked {
         Ok(asked) => asked.get("version").and_then(Value::as_u64).unwrap_or_default(),
         Err(error) => match (error.downcast_ref::<Refusal>().map(|refusal| refusal.code.as_str()), version) {
-            // Registering it has asked for the gate already.
-            (Some("gate/under_way"), Some(version)) => version,
+            // Registering it has asked for the gate already, or it is champion by now.
+            (Some("gate/under_way" | "gate/champion"), Some(version)) => version,
             (Some("gate/under_way" | "gate/champion"), None) => newest(client, model).await?,
             _ => return Err(error),
         },
