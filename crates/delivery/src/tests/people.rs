@@ -166,6 +166,37 @@ async fn a_canary_fails_pauses_and_is_ended_by_hand() {
     assert!(matches!(again, Err(ports::CommitError::Refused(refusal)) if refusal.code == "rollout/none"));
 }
 
+/// Two people, a shadow's worth of requests, two steps of a canary: killed at each write, the story is the same.
+#[tokio::test]
+async fn killed_at_any_write_people_and_canaries_are_not_forgotten() {
+    let (whole, writes) = rolled_out(None).await;
+    assert!(whole.ends_with(&["ChampionPromoted", "AlertRaised"]) && writes >= 12, "{writes}: {whole:?}");
+    assert_eq!(whole.iter().filter(|name| **name == "ApprovalGiven").count(), 4);
+    for n in 1..=writes {
+        for side in [Halt::Before, Halt::After] {
+            assert_eq!(rolled_out(Some((n, side))).await.0, whole, "{side:?} write {n}");
+        }
+    }
+}
+
+async fn rolled_out(halt: Option<(u64, Halt)>) -> (Vec<&'static str>, u64) {
+    let file = CANARY.replace("\"must\": [\"mae < 60\"]", "\"must\": [\"mae < 60\"], \"approve\": { \"people\": 2 }");
+    let house = House::with(&file).await;
+    let before = house.mortal.writes();
+    if let Some((n, side)) = halt {
+        house.mortal.halt_at(n, side);
+    }
+    for number in [1, 2] {
+        house.register(number, Some(day(93)), None).await;
+        for who in ["ann", "bob"] {
+            house.people("approve", number, who, "fine", day(100)).await.unwrap();
+        }
+    }
+    house.canary(100, 0, day(101)).await;
+    house.canary(100, 0, day(102)).await;
+    (house.story(), house.mortal.writes() - before)
+}
+
 /// Labels come late and by entity and time: at the same rows a day of both sides, the canary off by 20 against 15.
 #[tokio::test]
 async fn labels_that_say_worse_end_a_canary() {

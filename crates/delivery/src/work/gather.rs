@@ -8,10 +8,13 @@ use arrow::record_batch::RecordBatch;
 use domain::{Fault, Scalar, VersionNumber};
 use ports::{QueryError, ScoreError};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rows of the holdout on which odd values are tried.
 const PROBE_ROWS: usize = 5;
+/// Timing ends after this long, once there are a few calls.
+const BUDGET: Duration = Duration::from_secs(60);
+const FEWEST: usize = 20;
 /// A value that no training set has.
 const UNSEEN: &str = "never seen before";
 
@@ -54,9 +57,14 @@ impl GateWorker {
     /// One row a call, the versions in turns so that both see the same machine.
     async fn latency(&self, case: &Case, calls: usize, rows: &HoldoutRows) -> Result<Result<Latency, String>, Fault> {
         let mut latency = Latency::default();
+        let start = Instant::now();
         // The first calls warm up and do not count.
         let warm = 5;
         for call in 0..calls + warm {
+            // A slow model is judged by fewer calls, which say how many more would tell.
+            if start.elapsed() > BUDGET && call > warm + FEWEST {
+                break;
+            }
             let row = rows.features.slice(call % rows.features.num_rows().max(1), 1);
             for (version, ms) in [(Some(case.request.challenger), &mut latency.challenger_ms), (case.champion, &mut latency.champion_ms)] {
                 let Some(version) = version else { continue };

@@ -235,7 +235,7 @@ pub struct IncidentAction {
 pub struct NotifySpec {
     /// `env:NAME`, `file:PATH` or an address.
     pub webhook: String,
-    /// `incident`, `gate.fail`, `promotion`, `escalation`, `drift`, `pipeline.fail`.
+    /// `incident`, `gate.fail`, `approval`, `rollout`, `promotion`, `escalation`, `drift`, `pipeline.fail`.
     pub on: Vec<String>,
 }
 
