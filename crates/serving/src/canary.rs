@@ -23,6 +23,8 @@ const KEPT: usize = 1000;
 const MIN_LATENCIES: usize = 50;
 /// Fewer scores of a side than this fill no bins.
 const MIN_SCORES: usize = 200;
+/// Ids of a step's requests that are kept.
+const IDS: usize = 100_000;
 /// Bins of the scores.
 const BINS: usize = 10;
 /// A canary is first told of after so many answers, then after twice as many, and so on.
@@ -74,14 +76,34 @@ pub(crate) struct CanaryLane {
 
 #[derive(Default)]
 struct Seen {
-    /// Requests by id: one that is sent again counts once.
-    answered: HashSet<String>,
-    failed: HashSet<String>,
+    answered: Ids,
+    failed: Ids,
     champion_answered: u64,
     canary: Newest,
     champion: Newest,
     next_answered: u64,
     next_failed: u64,
+}
+
+/// Requests by id, so that one that is sent again counts once; beyond [`IDS`] they are only counted.
+#[derive(Default)]
+struct Ids {
+    known: HashSet<String>,
+    more: u64,
+}
+
+impl Ids {
+    fn add(&mut self, id: String) {
+        if self.known.len() < IDS {
+            self.known.insert(id);
+        } else if !self.known.contains(&id) {
+            self.more += 1;
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.known.len() as u64 + self.more
+    }
 }
 
 /// The newest latencies and scores of a side.
@@ -128,8 +150,8 @@ impl Seen {
 
     fn known(&self) -> CanarySeen {
         CanarySeen {
-            answered: self.answered.len() as u64,
-            failed: self.failed.len() as u64,
+            answered: self.answered.count(),
+            failed: self.failed.count(),
             champion_answered: self.champion_answered,
             latency_ratio: self.latency_ratio(),
             score_psi: self.score_psi(),
@@ -195,7 +217,9 @@ impl CanaryLane {
                 Ok(values) if values.len() == own.len() => {
                     let latency = began.elapsed();
                     self.seen.lock().canary.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
-                    self.seen.lock().answered.extend(own.iter().map(|row| rows[*row as usize].id.clone()));
+                    let mut seen = self.seen.lock();
+                    own.iter().for_each(|row| seen.answered.add(rows[*row as usize].id.clone()));
+                    drop(seen);
                     place(&mut given, &own, values, self.version, "canary", latency, Some(self.part(false)));
                 }
                 answer => {
@@ -203,7 +227,8 @@ impl CanaryLane {
                     let champion_answers = self.by_champion(features, &own, deadline, champion, &mut given, Some(self.part(true))).await;
                     // What the champion cannot answer either is the caller's mistake, not the canary's.
                     champion_answers?;
-                    self.seen.lock().failed.extend(own.iter().map(|row| rows[*row as usize].id.clone()));
+                    let mut seen = self.seen.lock();
+                    own.iter().for_each(|row| seen.failed.add(rows[*row as usize].id.clone()));
                 }
             }
         }
@@ -242,7 +267,7 @@ impl CanaryLane {
     fn tell_if_due(self: &Arc<Self>) {
         let mut seen = self.seen.lock();
         let long_enough = self.sinks.clock.event_now() - self.since >= self.hold;
-        let (answered, failed) = (seen.answered.len() as u64, seen.failed.len() as u64);
+        let (answered, failed) = (seen.answered.count(), seen.failed.count());
         let all = answered >= self.min_requests && long_enough && !self.told_all.load(Ordering::SeqCst);
         if !(all || failed >= seen.next_failed || answered >= seen.next_answered) {
             return;
@@ -309,7 +334,7 @@ impl CanaryLane {
     /// Answered and failed requests of this step.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let seen = self.seen.lock();
-        (seen.answered.len() as u64, seen.failed.len() as u64)
+        (seen.answered.count(), seen.failed.count())
     }
 }
 
@@ -368,8 +393,8 @@ pub(crate) async fn lane_of(
 /// Requests that an earlier process had a canary answer, or fail, at its present weight.
 #[derive(Default)]
 struct Before {
-    answered: HashSet<String>,
-    failed: HashSet<String>,
+    answered: Ids,
+    failed: Ids,
 }
 
 /// From the sealed rows: the newest segments, as far as they go back.
@@ -389,7 +414,7 @@ async fn before(rows: &dyn RowLog, model: &ModelName, canary: &Canary) -> Result
             if own {
                 let failed = number("canary_failed") == Some(1.0);
                 let ids = if failed { &mut found.failed } else { &mut found.answered };
-                ids.insert(scalar("_id", row).to_string());
+                ids.add(scalar("_id", row).to_string());
             }
         }
     }

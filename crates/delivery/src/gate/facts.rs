@@ -15,9 +15,18 @@ pub struct Facts {
     /// Bytes of all files of the challenger.
     pub size: Option<Result<u64, String>>,
     pub signatures: Option<Result<Signatures, String>>,
-    /// Whether it answered, or what it said.
-    pub answers: BTreeMap<Probe, Result<(), String>>,
+    pub answers: BTreeMap<Probe, Answered>,
     pub training: Option<Result<Training, String>>,
+}
+
+/// How a version took odd rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answered {
+    Well,
+    /// What it said.
+    Badly(String),
+    /// Why there was nothing to ask.
+    NotAsked(String),
 }
 
 /// Calls with one row each, asked in turns, in ms.

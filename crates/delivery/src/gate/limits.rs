@@ -2,7 +2,7 @@
 
 use super::check::{Probe, Relation};
 use super::compare::REPLICATES;
-use super::facts::{Latency, Training};
+use super::facts::{Answered, Latency, Training};
 use super::judge::{Bench, MIN_ROWS};
 use super::quantity::{Quantity, Share};
 use super::words::meant;
@@ -175,8 +175,9 @@ impl Bench<'_> {
     pub(super) fn probe(&self, text: &str, probe: Probe) -> entity::Check {
         match self.evidence.facts.answers.get(&probe) {
             None => entity::Check::new(text, Verdict::Inconclusive, "it was not asked"),
-            Some(Ok(())) => entity::Check::new(text, Verdict::Pass, "it answers with finite numbers"),
-            Some(Err(what)) => entity::Check::new(text, Verdict::Fail, what),
+            Some(Answered::Well) => entity::Check::new(text, Verdict::Pass, "it answers with finite numbers"),
+            Some(Answered::Badly(what)) => entity::Check::new(text, Verdict::Fail, what),
+            Some(Answered::NotAsked(why)) => entity::Check::new(text, Verdict::Inconclusive, why),
         }
     }
 

@@ -13,6 +13,6 @@ mod words;
 
 pub use check::{By, Check, Gate, Probe, Relation, parse_check, parse_gate, parse_holdout};
 pub(crate) use facts::values;
-pub use facts::{Facts, Latency, Needs, Signature, SignatureColumn, Signatures, Training};
+pub use facts::{Answered, Facts, Latency, Needs, Signature, SignatureColumn, Signatures, Training};
 pub use judge::{Evidence, Judged, judge};
 pub use quantity::{Quantity, Share};

@@ -161,7 +161,12 @@ fn behaviour_and_training_have_limits() {
             challenger: signature(vec![of("a", "double"), of("b", "long")]),
             champion: signature(vec![of("a", "double")]),
         })),
-        answers: [(Probe::Missing, Err("ValueError: Input contains NaN".into())), (Probe::OneRow, Ok(()))].into(),
+        answers: [
+            (Probe::Missing, Answered::Badly("ValueError: Input contains NaN".into())),
+            (Probe::OneRow, Answered::Well),
+            (Probe::Unseen, Answered::NotAsked("no feature is a text".into())),
+        ]
+        .into(),
         training: Some(Ok(Training {
             rows: 900,
             nulls: IndexMap::from([("temp".into(), 0.12), ("hum".into(), 0.0)]),
@@ -178,6 +183,7 @@ fn behaviour_and_training_have_limits() {
         ("same_signature()", Fail, "needs `b`"),
         ("answers(missing)", Fail, "NaN"),
         ("answers(one_row)", Pass, ""),
+        ("answers(unseen)", Inconclusive, "no feature is a text"),
         ("train_rows >= 1000", Fail, "900 rows"),
         ("train_nulls < 10%", Fail, "`temp`"),
         ("train_nulls(hum) < 10%", Pass, ""),

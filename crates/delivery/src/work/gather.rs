@@ -1,7 +1,7 @@
 //! Gathers what checks ask for beside answers: timed calls, files, signatures, odd rows, the training set.
 
 use super::{Case, GateWorker, HoldoutRows};
-use crate::gate::{Facts, Latency, Needs, Probe, Signatures, Training};
+use crate::gate::{Answered, Facts, Latency, Needs, Probe, Signatures, Training};
 use arrow::array::{ArrayRef, StringArray, new_null_array};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
@@ -80,7 +80,7 @@ impl GateWorker {
         Ok(Ok(latency))
     }
 
-    async fn probe(&self, case: &Case, probe: Probe, features: &RecordBatch) -> Result<Result<(), String>, Fault> {
+    async fn probe(&self, case: &Case, probe: Probe, features: &RecordBatch) -> Result<Answered, Fault> {
         let few = features.slice(0, features.num_rows().min(PROBE_ROWS));
         let tried = match probe {
             Probe::OneRow => vec![("one row".to_owned(), features.slice(0, 1))],
@@ -92,21 +92,21 @@ impl GateWorker {
         };
         if tried.is_empty() {
             let kind = if probe == Probe::Unseen { "text" } else { "number" };
-            return Ok(Err(format!("no feature is a {kind}: take answers({}) out", probe.name())));
+            return Ok(Answered::NotAsked(format!("no feature is a {kind}: take answers({}) out", probe.name())));
         }
         for (what, rows) in tried {
             match self.ask(case, case.request.challenger, &rows).await? {
-                Err(why) => return Ok(Err(format!("with {what}: {why}"))),
+                Err(why) => return Ok(Answered::Badly(format!("with {what}: {why}"))),
                 Ok(answers) if answers.len() != rows.num_rows() => {
-                    return Ok(Err(format!("with {what}: {} answers to {} rows", answers.len(), rows.num_rows())));
+                    return Ok(Answered::Badly(format!("with {what}: {} answers to {} rows", answers.len(), rows.num_rows())));
                 }
                 Ok(answers) if !answers.iter().all(|answer| answer.as_f64().is_some_and(f64::is_finite)) => {
-                    return Ok(Err(format!("with {what} it answers what is no finite number")));
+                    return Ok(Answered::Badly(format!("with {what} it answers what is no finite number")));
                 }
                 Ok(_) => {}
             }
         }
-        Ok(Ok(()))
+        Ok(Answered::Well)
     }
 
     async fn ask(&self, case: &Case, version: VersionNumber, rows: &RecordBatch) -> Result<Result<Vec<Scalar>, String>, Fault> {

@@ -170,18 +170,24 @@ impl GateWorker {
         let seed = seed(case, &rows.hash);
         let facts = self.facts(case, &gate.needs(), &rows).await?;
         let columns = rows.columns();
-        let evidence = Evidence {
-            truth: &rows.truth,
-            days: Some(&days),
-            challenger: &challenger,
-            champion: champion.as_deref(),
-            seed,
-            columns: &columns,
-            facts: &facts,
-        };
-        let Judged { checks, figure, verdict, why } = judge(&gate, metric, &evidence);
+        let HoldoutRows { truth, hash, .. } = rows;
+        let n = truth.len() as u64;
+        // Ten thousand replicates may take seconds; they hold up nobody who is being served.
+        let judged = tokio::task::spawn_blocking(move || {
+            let evidence = Evidence {
+                truth: &truth,
+                days: Some(&days),
+                challenger: &challenger,
+                champion: champion.as_deref(),
+                seed,
+                columns: &columns,
+                facts: &facts,
+            };
+            judge(&gate, metric, &evidence)
+        });
+        let Judged { checks, figure, verdict, why } = judged.await.map_err(|error| Fault::because("judging a gate", error))?;
         let undecided = self.undecided(case, verdict, why);
-        Ok(GateReport { holdout: range, rows: rows.truth.len() as u64, rows_hash: rows.hash, seed, checks, figure, ..undecided })
+        Ok(GateReport { holdout: range, rows: n, rows_hash: hash, seed, checks, figure, ..undecided })
     }
 
     /// The rows later than both cut-offs, or why there are none to judge on.
