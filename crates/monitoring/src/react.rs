@@ -116,6 +116,16 @@ fn incidents(world: &World, recorded: &Recorded) -> Result<Batch, Fault> {
             let run = made_by(world, model, *version)?;
             nothing(world, &mut batch, model, run, Some(*version), RetrainOutcome::Failed, &why)?;
         }
+        Event::ApprovalRejected { model, version, by, reason } => {
+            let why = format!("{by} rejected version {version}: {reason}");
+            let run = made_by(world, model, *version)?;
+            nothing(world, &mut batch, model, run, Some(*version), RetrainOutcome::Refused, &why)?;
+        }
+        Event::ApprovalExpired { model, version } => {
+            let why = format!("nobody approved of version {version} in time");
+            let run = made_by(world, model, *version)?;
+            nothing(world, &mut batch, model, run, Some(*version), RetrainOutcome::Refused, &why)?;
+        }
         Event::ChampionPromoted { model, version, why, .. } => {
             let run = made_by(world, model, *version)?;
             if let Some(mut loaded) = Loaded::model(world, model)? {

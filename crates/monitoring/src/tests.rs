@@ -338,6 +338,27 @@ async fn retrainings_that_come_to_nothing_escalate() {
     assert!(matches!(by_hand().await, Err(CommitError::Refused(refusal)) if refusal.code == "incident/closed"));
 }
 
+/// A retraining whose version waited for people would have kept its incident open for ever.
+#[tokio::test]
+async fn a_version_that_people_do_not_want_came_to_nothing() {
+    let rejected =
+        Event::ApprovalRejected { model: model(), version: VersionNumber(2), by: "ann".into(), reason: "not before the fair".into() };
+    let expired = Event::ApprovalExpired { model: model(), version: VersionNumber(2) };
+    for (event, why) in [(rejected, "ann rejected version 2: not before the fair"), (expired, "nobody approved of version 2 in time")] {
+        let house = House::new().await;
+        house.register(1, Some("t1"), None).await;
+        house.promote(1, day(0)).await;
+        house.week(0, 1, 0.0, 40.0).await;
+        house.week(1, 1, 0.0, 40.0).await;
+        let said = house.story(0).len();
+        house.register(2, Some("t1"), Some("retrain-demand-1-1")).await;
+        house.commit(day(15), |batch| batch.event(event.clone())).await;
+        assert_eq!(house.story(said), ["unhelpful 1"]);
+        let incident: Incident = house.get("demand/demand-1");
+        assert!(incident.attempts[0].why.contains(why), "{:?}", incident.attempts);
+    }
+}
+
 /// A reader that lags, or that hears old events once more after a crash, met `ProjectApplied` when the champion that came after
 /// it was there already: the watch began in the wrong story, and once more with the promotion.
 #[tokio::test]

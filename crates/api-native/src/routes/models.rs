@@ -28,7 +28,11 @@ pub(super) async fn list(State(api): State<Api>, Asked(page): Asked<PageQuery>) 
     for model in models.items {
         let deployment = world.get::<Deployment>(model.name.as_str())?;
         let champion = deployment.as_ref().and_then(|deployment| deployment.champion);
-        let challenger = deployment.and_then(|deployment| deployment.challenger).map(|shadow| shadow.version);
+        let rolled_out = |deployment: Deployment| {
+            let shadow = deployment.challenger.map(|shadow| shadow.version);
+            deployment.canary.map(|canary| canary.version).or(shadow)
+        };
+        let challenger = deployment.and_then(rolled_out);
         items.push(Listed { model, champion, challenger });
     }
     Ok(Json(Page { items, next: models.next }))

@@ -44,6 +44,8 @@ struct LoopStatus {
     champion: Option<VersionNumber>,
     champion_since: Option<Timestamp>,
     challenger: Option<VersionNumber>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<Canary>,
     shadows: Vec<VersionNumber>,
     /// The lowest gated figure that a champion has had (the highest, where higher is better), and the present one's.
     best: Option<f64>,
@@ -163,6 +165,7 @@ fn loop_of(world: &World, declared: bool, model: ModelName) -> Result<LoopStatus
         champion: deployment.champion,
         champion_since: deployment.champion_since(),
         challenger: deployment.challenger.map(|shadow| shadow.version),
+        canary: deployment.canary,
         shadows: deployment.shadows,
         best: deployment.best,
         gated: deployment.gated,
