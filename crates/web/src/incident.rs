@@ -253,6 +253,14 @@ fn is_deed(recorded: &Recorded, attempt: &RetrainAttempt) -> bool {
     match &recorded.event {
         Event::RolloutAdvanced { version, .. }
         | Event::RolloutAborted { version, .. }
+        | Event::RolloutPaused { version, .. }
+        | Event::RolloutResumed { version, .. }
+        | Event::ApprovalRequested { version, .. }
+        | Event::ApprovalGiven { version, .. }
+        | Event::ApprovalRejected { version, .. }
+        | Event::ApprovalExpired { version, .. }
+        | Event::CanaryServed { version, .. }
+        | Event::CanaryLabelled { version, .. }
         | Event::ShadowServed { version, .. }
         | Event::ChampionPromoted { version, .. } => attempt.challenger == Some(*version),
         Event::RetrainUnhelpful { pipeline_run, .. } => *pipeline_run == attempt.pipeline_run,

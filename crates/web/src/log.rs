@@ -103,6 +103,14 @@ pub(crate) fn version(event: &Event) -> Option<(&ModelName, VersionNumber)> {
         Event::ModelVersionRegistered { model, version, .. }
         | Event::RolloutAdvanced { model, version, .. }
         | Event::RolloutAborted { model, version, .. }
+        | Event::RolloutPaused { model, version, .. }
+        | Event::RolloutResumed { model, version, .. }
+        | Event::ApprovalRequested { model, version, .. }
+        | Event::ApprovalGiven { model, version, .. }
+        | Event::ApprovalRejected { model, version, .. }
+        | Event::ApprovalExpired { model, version, .. }
+        | Event::CanaryServed { model, version, .. }
+        | Event::CanaryLabelled { model, version, .. }
         | Event::ChampionPromoted { model, version, .. }
         | Event::ShadowServed { model, version, .. }
         | Event::WorkerCrashed { model, version, .. }

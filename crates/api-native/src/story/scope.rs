@@ -91,6 +91,14 @@ impl Scope {
             | Event::GateDecided { model, challenger: number, .. }
             | Event::RolloutAdvanced { model, version: number, .. }
             | Event::RolloutAborted { model, version: number, .. }
+            | Event::RolloutPaused { model, version: number, .. }
+            | Event::RolloutResumed { model, version: number, .. }
+            | Event::ApprovalRequested { model, version: number, .. }
+            | Event::ApprovalGiven { model, version: number, .. }
+            | Event::ApprovalRejected { model, version: number, .. }
+            | Event::ApprovalExpired { model, version: number, .. }
+            | Event::CanaryServed { model, version: number, .. }
+            | Event::CanaryLabelled { model, version: number, .. }
             | Event::ChampionPromoted { model, version: number, .. }
             | Event::ShadowServed { model, version: number, .. }
             | Event::MonitorStarted { model, version: number, .. }
