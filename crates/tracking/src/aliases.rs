@@ -87,6 +87,7 @@ fn deploy(world: &World, batch: &mut Batch, name: &ModelName, version: VersionNu
     let why = format!("the alias `{CHAMPION}` was set by {actor}, without a gate");
     deployment.gated = None;
     deployment.challenger = deployment.challenger.filter(|challenger| challenger.version != version);
+    deployment.canary = deployment.canary.filter(|canary| canary.version != version);
     deployment.shadows.retain(|shadow| *shadow != version);
     deployment.history.push(Promotion { version, previous, at: batch.at, why: why.clone() });
     batch.write(&deployment);

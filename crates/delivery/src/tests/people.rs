@@ -181,6 +181,7 @@ async fn killed_at_any_write_people_and_canaries_are_not_forgotten() {
 
 async fn rolled_out(halt: Option<(u64, Halt)>) -> (Vec<&'static str>, u64) {
     let file = CANARY.replace("\"must\": [\"mae < 60\"]", "\"must\": [\"mae < 60\"], \"approve\": { \"people\": 2 }");
+    let file = file.replace("\"rollout\": {", "\"rollout\": { \"shadow\": { \"min_requests\": 24 },");
     let house = House::with(&file).await;
     let before = house.mortal.writes();
     if let Some((n, side)) = halt {
@@ -192,6 +193,7 @@ async fn rolled_out(halt: Option<(u64, Halt)>) -> (Vec<&'static str>, u64) {
             house.people("approve", number, who, "fine", day(100)).await.unwrap();
         }
     }
+    house.shadow(2, 24, 0).await;
     house.canary(100, 0, day(101)).await;
     house.canary(100, 0, day(102)).await;
     (house.story(), house.mortal.writes() - before)
