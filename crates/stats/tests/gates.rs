@@ -179,6 +179,23 @@ fn compare(place: &str, ours: &Value, expected: &Value, slack: f64, checked: &mu
 }
 
 #[test]
+fn parities_are_fairlearns() {
+    let file: Value = serde_json::from_str(include_str!("gates/fairness.json")).unwrap();
+    let column = |name: &str| file[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    let (truth, chosen) = (column("truth"), column("chosen"));
+    let group: Vec<u32> = column("group").iter().map(|x| *x as u32).collect();
+    for (name, parity) in [
+        ("demographic", Parity::Demographic),
+        ("demographic_ratio", Parity::DemographicRatio),
+        ("equal_opportunity", Parity::EqualOpportunity),
+        ("equalized_odds", Parity::EqualizedOdds),
+    ] {
+        let (ours, theirs) = (parity.value(&truth, &chosen, &group).unwrap(), file["expected"][name].as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-12, "{name}: {ours}, expected {theirs}");
+    }
+}
+
+#[test]
 fn every_fixture_agrees() {
     let gates = expected();
     let mut checked = 0;
