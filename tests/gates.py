@@ -271,6 +271,9 @@ def people_and_canaries_let_versions_out(folder):
         took = time.monotonic() - began
         assert status == 200 and answer["version"] == 1 and took < 1, (status, answer, took)
         wait(lambda: ask(own)[1]["model_version"] == 1, 5)
+        with urllib.request.urlopen(f"{server.url}/models/sales/versions/3/card.md", timeout=60) as answer:
+            card = answer.read().decode()
+        assert "eve set the gate aside" in card and "## Limits" in card and "Nothing is known of rows outside" in card, card
         told = expect(0, on("why", "sales@2"))
         assert "ann approved of sales version 2 (1 of 2): as good" in told and "as a canary of 50 %" in told, told
         audit = good("model", "audit", "sales")["items"]

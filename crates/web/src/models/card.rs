@@ -7,8 +7,8 @@ use crate::page::PageError;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
-use domain::VersionNumber;
-use domain::entity::{GateReport, ModelVersion, RegisteredModel, Run, TrainingSet};
+use domain::entity::{Approval, GateReport, ModelVersion, RegisteredModel, Run, TrainingSet};
+use domain::{Verdict, VersionNumber};
 use std::fmt::Write as _;
 
 /// What a card is written from.
@@ -18,6 +18,7 @@ struct Facts {
     run: Option<Run>,
     set: Option<TrainingSet>,
     report: Option<GateReport>,
+    approval: Option<Approval>,
 }
 
 /// `GET /models/NAME/versions/N/card.md`.
@@ -44,6 +45,7 @@ fn read(state: &WebState, model: &str, number: &str) -> Result<Facts, PageError>
         run: version.run.as_ref().map(|run| state.runs.run(run)).transpose()?.flatten(),
         set: version.training_set.as_ref().map(|set| world.get::<TrainingSet>(set.as_str())).transpose()?.flatten(),
         report: world.get(&key)?,
+        approval: world.get(&key)?,
         version,
     })
 }
@@ -92,11 +94,28 @@ fn card(facts: &Facts, described: Option<&Described>) -> String {
         text.push_str("\n## Evaluation\n\n");
         text.push_str(&format!("Gate: **{}**: {}\n\n", report.verdict.word(), plain(&report.why)));
         text.push_str(&format!("On the same {} rows of {}, seed {}.\n\n", report.rows, range(report.holdout), report.seed));
-        text.push_str("| check | verdict | challenger | champion |\n|---|---|---|---|\n");
+        text.push_str("| check | verdict | challenger | champion | interval |\n|---|---|---|---|---|\n");
         for check in &report.checks {
             let value = |value: Option<f64>| value.map_or(String::new(), figure);
             let verdict = if check.skipped { "skipped" } else { check.verdict.word() };
-            text.push_str(&format!("| {} | {verdict} | {} | {} |\n", plain(&check.text), value(check.challenger), value(check.champion)));
+            let interval = check.interval.as_ref().map_or(String::new(), |i| format!("{} to {}", figure(i.low), figure(i.high)));
+            let figures = format!("{} | {} | {interval}", value(check.challenger), value(check.champion));
+            text.push_str(&format!("| {} | {verdict} | {figures} |\n", plain(&check.text)));
+        }
+        limits(&mut text, report);
+    }
+    if let Some(approval) = &facts.approval {
+        text.push_str("\n## Who let it out\n\n");
+        for vote in &approval.votes {
+            let said = match (vote.approves, approval.overrides) {
+                (true, true) => "set the gate aside",
+                (true, false) => "approved",
+                (false, _) => "rejected",
+            };
+            text.push_str(&format!("- {} {said}, {}: {}\n", plain(&vote.by), time(vote.at), plain(&vote.reason)));
+        }
+        if approval.votes.is_empty() {
+            text.push_str("Nobody yet.\n");
         }
     }
     if let Some(run) = &facts.run {
@@ -118,4 +137,20 @@ fn card(facts: &Facts, described: Option<&Described>) -> String {
         }
     }
     text
+}
+
+/// What the evidence does not say.
+fn limits(text: &mut String, report: &GateReport) {
+    text.push_str("\n## Limits\n\n");
+    text.push_str(&format!("- Nothing is known of rows outside {}.\n", range(report.holdout)));
+    for check in &report.checks {
+        if check.skipped {
+            text.push_str(&format!("- {}: there was no champion to compare with.\n", plain(&check.text)));
+        } else if check.verdict != Verdict::Pass {
+            text.push_str(&format!("- {}: {}.\n", plain(&check.text), plain(&check.why)));
+        }
+        for slice in check.slices.iter().filter(|slice| slice.p.is_none()) {
+            text.push_str(&format!("- {}: {} rows are too few to be judged.\n", plain(&slice.name), slice.rows));
+        }
+    }
 }
