@@ -175,8 +175,12 @@ def test_failures_name_step_attempt_exit_and_the_command_that_resumes():
     with server() as s:
         for second, more, words in [
             ("echo broken >&2; exit 7", "", ["step two, attempt 1", "exit 7", "broken", "log:", "trimtab pipeline resume p-"]),
-            ("kill -9 $$", "", ["killed by signal 9"]),
-            ("sleep 100", 'timeout = "300ms"', ["no end within its timeout"]),
+            ("kill -9 $$", "", ["killed by SIGKILL (signal 9)", "hint: neither a time-out nor memory"]),
+            ("kill -SEGV $$", "", ["killed by SIGSEGV (signal 11)", "hint: native code crashed"]),
+            ("no-such-program", "", ["exit 127", "hint: a program that it calls was not found on PATH"]),
+            ("cat missing", "", ["exit 1", "missing", "hint: paths are relative to the project's folder"]),
+            ("x=$(head -c 60000000 /dev/zero | tr '\\\\0' x); sleep 5", 'need = { mem = "20MiB" }', ["out of memory", "more than the 20MiB", "hint: ask for more"]),
+            ("sleep 100", 'timeout = "300ms"', ["no end within its timeout", "hint: raise `timeout`"]),
             ("true", 'out = { y = "y.txt" }', ["wrote no `y.txt`"]),
             ("exit 3", 'retry = { max = 1, wait = "10ms" }', ["attempt 2"]),
         ]:
@@ -194,6 +198,8 @@ def test_resume_repeats_no_finished_step_and_a_second_run_is_cached():
         code, out, err = s.cli("pipeline", "resume", run, "--json")
         assert code == 0, err
         assert (s.project / "count").read_text() == "once\n"
+        code, _, err = s.cli("pipeline", "retry", run)
+        assert code == 6 and "has not failed" in err, err
         code, out, err = s.cli("pipeline", "run", "p", "--json")
         assert [step["state"] for step in json.loads(out)["steps"]] == ["cached", "cached"], out
         code, out, err = s.cli("pipeline", "run", "p", "-p", "n=2", "--json")
@@ -203,6 +209,21 @@ def test_resume_repeats_no_finished_step_and_a_second_run_is_cached():
         assert len(json.loads(out)["items"]) == 1, out
         code, _, err = s.cli("pipeline", "run", "p", "-p", "m=2")
         assert code == 2 and "no parameter `m`" in err, err
+
+
+def test_a_retry_from_a_step_runs_it_again_and_what_depends_on_it():
+    with server(STEPS.format(second="echo twice >> count; test -e fixed", more="")) as s:
+        code, out, _ = s.cli("pipeline", "run", "p", "--json")
+        run = json.loads(out)["id"]
+        assert code == 1 and (s.project / "count").read_text() == "once\ntwice\n"
+        code, _, err = s.cli("pipeline", "retry", run, "--from", "three")
+        assert code == 3 and "steps: one, two" in err, err
+        (s.project / "fixed").touch()
+        code, out, err = s.cli("pipeline", "retry", run, "--from", "one", "--json")
+        assert code == 0, err
+        assert (s.project / "count").read_text() == "once\ntwice\nonce\ntwice\n"
+        steps = json.loads(out)["steps"]
+        assert [(step["state"], len(step["attempts"])) for step in steps] == [("succeeded", 2), ("succeeded", 2)], out
 
 
 TRIAL = """

@@ -50,6 +50,7 @@ impl LocalPool {
     }
 
     async fn run_in_slot(&self, job: &JobSpec, mut cancelled: watch::Receiver<bool>) -> Result<JobEnd, ComputeError> {
+        let killed_before = members::kernel_memory_kills();
         let mut child = spawn(job)?;
         let members = Members::of(&job.id.0, child.id());
         let output = Output::collect(&mut child, &job.log).await?;
@@ -81,11 +82,18 @@ impl LocalPool {
         let status = status.map_err(|e| Fault::because(format!("waiting for job {}", job.id.0), e))?;
         end.exit = status.code();
         end.signal = status.signal();
+        let nobody_asked = !end.cancelled && !end.timed_out;
+        end.out_of_memory |= nobody_asked && killed_by_kernel(end.signal, end.exit) && members::kernel_memory_kills() > killed_before;
         end.cpu_ms = usage.cpu_ms();
         end.peak_memory_bytes = usage.peak_bytes();
         end.stderr_tail = output.finish().await;
         Ok(end)
     }
+}
+
+/// Whether SIGKILL ended the job itself, or what a shell waited for (which tells it as 128 + 9).
+fn killed_by_kernel(signal: Option<i32>, exit: Option<i32>) -> bool {
+    signal == Some(9) || exit == Some(137)
 }
 
 /// Waits until somebody asks the job to end.

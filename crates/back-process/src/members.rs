@@ -119,6 +119,15 @@ impl Members {
     }
 }
 
+/// How often the kernel has killed for want of memory, on this machine and in this control group; zero where it does not tell.
+pub(crate) fn kernel_memory_kills() -> u64 {
+    let count = |path: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    count("/proc/vmstat") + count("/sys/fs/cgroup/memory.events")
+}
+
 /// Memory of the machine.
 pub(crate) fn total_memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -93,6 +93,8 @@ async fn what_asks_for_too_much_is_refused_and_what_takes_too_much_is_killed() {
     job.mem_bytes = Some(20 << 20);
     let end = pool.run(job).await.unwrap();
     assert!(end.out_of_memory && end.signal == Some(9), "{end:?}");
+    let end = pool.run(sh("shot", "kill -9 $$", folder.path())).await.unwrap();
+    assert!(!end.out_of_memory && end.signal == Some(9), "{end:?}");
 }
 
 #[tokio::test]

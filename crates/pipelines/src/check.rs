@@ -29,15 +29,24 @@ pub fn edges(spec: &PipelineSpec) -> BTreeSet<Edge> {
 
 /// A step and all that must be done before it.
 pub fn needed_for(spec: &PipelineSpec, step: &str) -> BTreeSet<String> {
-    let edges = edges(spec);
-    let mut needed = BTreeSet::new();
-    let mut waiting = vec![step.to_owned()];
+    reached(step, edges(spec).into_iter().map(|edge| (edge.step, edge.needs)))
+}
+
+/// A step and all that waits for it, through others too.
+pub fn depending_on(spec: &PipelineSpec, step: &str) -> BTreeSet<String> {
+    reached(step, edges(spec).into_iter().map(|edge| (edge.needs, edge.step)))
+}
+
+fn reached(start: &str, links: impl Iterator<Item = (String, String)>) -> BTreeSet<String> {
+    let mut leads: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    links.for_each(|(from, to)| leads.entry(from).or_default().push(to));
+    let mut reached = BTreeSet::new();
+    let mut waiting = vec![start.to_owned()];
     while let Some(step) = waiting.pop() {
-        if needed.insert(step.clone()) {
-            waiting.extend(edges.iter().filter(|edge| edge.step == step).map(|edge| edge.needs.clone()));
-        }
+        waiting.extend(leads.remove(&step).unwrap_or_default());
+        reached.insert(step);
     }
-    needed
+    reached
 }
 
 /// Refuses the first thing that could not work, with its place (`pipeline.NAME.step.STEP`).
@@ -194,6 +203,22 @@ mod tests {
         let spec =
             PipelineSpec { step: steps.iter().cloned().map(|(n, s)| (n.to_string(), s)).collect::<IndexMap<_, _>>(), ..Default::default() };
         check("p", &spec).err()
+    }
+
+    #[test]
+    fn what_is_before_and_after_a_step() {
+        let steps = [
+            ("a", step(&["x"], &[], &["t"], &[])),
+            ("b", step(&["x"], &[("t", "a.t")], &["t"], &[])),
+            ("c", step(&["x"], &[], &[], &["b"])),
+            ("d", step(&["x"], &[], &[], &["a"])),
+        ];
+        let spec = PipelineSpec { step: steps.into_iter().map(|(n, s)| (n.to_string(), s)).collect(), ..Default::default() };
+        let names = |found: BTreeSet<String>| found.into_iter().collect::<String>();
+        assert_eq!(names(needed_for(&spec, "c")), "abc");
+        assert_eq!(names(depending_on(&spec, "a")), "abcd");
+        assert_eq!(names(depending_on(&spec, "b")), "bc");
+        assert_eq!(names(depending_on(&spec, "d")), "d");
     }
 
     #[test]

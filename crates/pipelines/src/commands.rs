@@ -182,8 +182,7 @@ pub fn rerun(
     let steps = world.scope::<PipelineStep>(id.as_str())?;
     let mut batch = Batch::new(actor.clone(), now);
     let again = next_id(world, &old.pipeline)?;
-    let version = world.get::<PipelineVersion>(&format!("{}/{}", old.pipeline, old.version))?;
-    let spec = version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", old.version, old.pipeline)))?.spec;
+    let spec = spec_of(world, &old)?;
     let names: Vec<String> = match step {
         None => spec.step.keys().cloned().collect(),
         Some(step) if spec.step.contains_key(step) => check::needed_for(&spec, step).into_iter().collect(),
@@ -218,6 +217,13 @@ pub fn rerun(
     Ok((batch, again))
 }
 
+/// The definition that a run ran.
+fn spec_of(world: &World, run: &PipelineRun) -> Result<PipelineSpec, CommitError> {
+    let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
+    let missing = || Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline));
+    Ok(version.ok_or_else(missing)?.spec)
+}
+
 /// A run that the engine will find waiting, and the event that wakes it.
 fn queue(batch: &mut Batch, run: PipelineRun) {
     batch.write(&run);
@@ -234,20 +240,39 @@ fn next_id(world: &World, pipeline: &str) -> Result<PipelineRunId, CommitError> 
     Ok(PipelineRunId::new(format!("{pipeline}-{}", taken + 1)))
 }
 
-/// Goes on with a failed or cancelled pipeline run: what is done stays done.
-pub fn resume(world: &World, id: &PipelineRunId, actor: &Actor, now: Timestamp) -> Result<(Batch, ()), CommitError> {
+/// Goes on with a failed or cancelled pipeline run: what is done stays done, apart from the step `from`, which runs whatever the
+/// cache holds, and what depends on it, which runs if its inputs are no longer the same.
+pub fn resume(world: &World, id: &PipelineRunId, from: Option<&str>, actor: &Actor, now: Timestamp) -> Result<(Batch, ()), CommitError> {
     let mut run = found(world, id)?;
     let mut batch = Batch::new(actor.clone(), now);
     if !matches!(run.state, RunState::Failed | RunState::Cancelled) {
         let what = format!("pipeline run {id} has not failed");
         return Err(Refusal::conflict("pipeline_run/not_failed", what).hint(format!("trimtab pipeline show {id}")).into());
     }
-    for mut step in world.scope::<PipelineStep>(id.as_str())? {
-        if !step.state.is_done() {
-            step.state = StepState::Waiting;
-            step.why = None;
-            batch.write(&step);
+    let steps = world.scope::<PipelineStep>(id.as_str())?;
+    let again = match from {
+        None => Default::default(),
+        Some(from) if steps.iter().any(|step| step.name == from) => check::depending_on(&spec_of(world, &run)?, from),
+        Some(from) => {
+            let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+            return Err(Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{from}`"))
+                .hint(format!("steps: {}", names.join(", ")))
+                .into());
         }
+    };
+    for mut step in steps {
+        if step.state.is_done() && !again.contains(&step.name) {
+            continue;
+        }
+        if again.contains(&step.name) {
+            step.outputs.clear();
+            step.training_set = None;
+            step.sweep = None;
+            step.fresh |= from == Some(step.name.as_str());
+        }
+        step.state = StepState::Waiting;
+        step.why = None;
+        batch.write(&step);
     }
     run.state = RunState::Queued;
     run.cancel_asked = false;

@@ -10,7 +10,7 @@
 //! - [`sweep`] makes the trials of a hyper-parameter search.
 //! - [`work`] runs steps: the only part that touches processes and files.
 //!
-//! Invariants: a step that finished is never run again within its pipeline run; a step runs only when all that it needs is
+//! Invariants: a step that finished is never run again within its pipeline run unless somebody resumes from it; a step runs only when all that it needs is
 //! done; the outputs of a step are content-addressed before the step counts as done; a pipeline run names the version
 //! (definition, code, environment) that it ran.
 

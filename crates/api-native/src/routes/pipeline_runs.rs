@@ -69,13 +69,21 @@ pub(super) async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
 }
 
+#[derive(Deserialize)]
+pub(super) struct ResumeBody {
+    /// A step that runs again, with what depends on it, though it may be done.
+    #[serde(default)]
+    from: Option<String>,
+}
+
 pub(super) async fn resume(
     State(api): State<Api>,
     Path(id): Path<String>,
     Caller(actor): Caller,
+    Sent(body): Sent<ResumeBody>,
 ) -> Result<(StatusCode, Json<Shown>), ApiError> {
     let run = PipelineRunId::new(id.as_str());
-    api.decide(&actor, |world, actor, now| commands::resume(world, &run, actor, now)).await?;
+    api.decide(&actor, |world, actor, now| commands::resume(world, &run, body.from.as_deref(), actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, &id)?)))
 }
 

@@ -252,19 +252,69 @@ fn context(job: &Job, step: &str, more: &[(&str, &str)]) -> String {
     json!(tags).to_string()
 }
 
+/// `SIGSEGV (signal 11)`; the numbers are those of Linux, apart from rare ones alike everywhere.
+fn signal_name(signal: i32) -> String {
+    const NAMES: [(i32, &str); 12] = [
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (13, "SIGPIPE"),
+        (15, "SIGTERM"),
+        (24, "SIGXCPU"),
+    ];
+    let name = NAMES.iter().find(|(number, _)| *number == signal);
+    name.map_or(format!("signal {signal}"), |(_, name)| format!("{name} (signal {signal})"))
+}
+
+/// What to try next, if the way it ended tells.
+fn hint(end: &JobEnd, place: &Place) -> Option<String> {
+    let asked = place.spec.need.mem.as_deref();
+    Some(match end {
+        JobEnd { cancelled: true, .. } => return None,
+        JobEnd { timed_out: true, .. } => "raise `timeout`, or find out from the log where it stood".into(),
+        JobEnd { out_of_memory: true, .. } => match asked {
+            Some(asked) => format!("ask for more than {asked}: need = {{ mem = \"...\" }}; or read the data in pieces"),
+            None => "say what it needs, so that fewer run beside it: need = { mem = \"2GiB\" }; or read the data in pieces".into(),
+        },
+        JobEnd { signal: Some(9), .. } => "neither a time-out nor memory: somebody or something else killed it".into(),
+        JobEnd { signal: Some(4 | 6 | 7 | 8 | 11), .. } => "native code crashed: look at the versions of its libraries".into(),
+        JobEnd { exit: Some(126), .. } => "a file that it calls may not be executed: chmod +x".into(),
+        JobEnd { exit: Some(127), .. } => "a program that it calls was not found on PATH".into(),
+        JobEnd { .. } if end.stderr_tail.contains("ModuleNotFoundError") => {
+            "install the module into the interpreter that `python` in [project] names".into()
+        }
+        JobEnd { .. } if end.stderr_tail.contains("No such file or directory") || end.stderr_tail.contains("FileNotFoundError") => {
+            "paths are relative to the project's folder; files of other steps come as {in.NAME}".into()
+        }
+        _ => return None,
+    })
+}
+
 pub(super) fn describe(end: &JobEnd, place: &Place) -> String {
     let mut what = match end {
         JobEnd { cancelled: true, .. } => "cancelled".to_owned(),
         JobEnd { timed_out: true, .. } => format!("no end within its timeout of {}", place.spec.timeout.unwrap_or_default()),
-        JobEnd { out_of_memory: true, .. } => {
-            format!("killed: it used more than the {} that it asked for", place.spec.need.mem.as_deref().unwrap_or("memory"))
-        }
-        JobEnd { signal: Some(signal), .. } => format!("killed by signal {signal}"),
+        JobEnd { out_of_memory: true, .. } => match place.spec.need.mem.as_deref() {
+            Some(asked) if end.peak_memory_bytes.zip(place.spec.need.mem_bytes().ok().flatten()).is_some_and(|(used, may)| used > may) => {
+                format!("killed: out of memory, it used more than the {asked} that it asked for")
+            }
+            _ => "killed by SIGKILL: out of memory, the machine had no more to give".to_owned(),
+        },
+        JobEnd { signal: Some(signal), .. } => format!("killed by {}", signal_name(*signal)),
         JobEnd { exit, .. } => format!("exit {}", exit.map_or("unknown".into(), |code| code.to_string())),
     };
     if !end.stderr_tail.trim().is_empty() {
         what.push_str("\n  ");
         what.push_str(&end.stderr_tail.trim_end().replace('\n', "\n  "));
+    }
+    if let Some(hint) = hint(end, place) {
+        what.push_str(&format!("\nhint: {hint}"));
     }
     what
 }

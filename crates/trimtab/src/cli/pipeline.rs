@@ -29,7 +29,13 @@ pub enum PipelineCommand {
     /// Stop a pipeline run and all its processes.
     Cancel { id: String },
     /// Go on with a failed pipeline run; finished steps are not repeated.
-    Resume { id: String },
+    #[command(visible_alias = "retry")]
+    Resume {
+        id: String,
+        /// This step runs again though it may be done, and what depends on it.
+        #[arg(long)]
+        from: Option<String>,
+    },
     /// Run a pipeline for each instant of a past range: `trigger.time` is that instant.
     Backfill {
         pipeline: String,
@@ -78,8 +84,8 @@ pub async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> 
             let asked = client.post(&format!("/api/v1/pipelines/{}/runs", encode(&pipeline)), &body).await?;
             return follow::follow(client, asked, detach && client.own().is_none(), json).await;
         }
-        PipelineCommand::Resume { id } => {
-            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/resume", encode(&id)), &json!({})).await?;
+        PipelineCommand::Resume { id, from } => {
+            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/resume", encode(&id)), &json!({ "from": from })).await?;
             return follow::follow(client, asked, false, json).await;
         }
         PipelineCommand::Versions { pipeline } => client.get(&format!("/api/v1/pipelines/{}/versions", encode(&pipeline))).await?,
