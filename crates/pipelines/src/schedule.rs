@@ -4,6 +4,7 @@ use crate::check::edges;
 use domain::entity::{RunState, StepState};
 use domain::spec::PipelineSpec;
 use indexmap::IndexMap;
+use std::collections::HashMap;
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -20,6 +21,9 @@ pub struct Next {
 pub fn next(spec: &PipelineSpec, states: &IndexMap<String, StepState>, cancelled: bool) -> Next {
     let mut next = Next::default();
     let edges = edges(spec);
+    let mut needs: HashMap<&str, Vec<&str>> = HashMap::new();
+    edges.iter().for_each(|edge| needs.entry(&edge.step).or_default().push(&edge.needs));
+    let needs_of = |step: &str| needs.get(step).map_or(&[][..], Vec::as_slice);
     let mut states = states.clone();
     loop {
         let mut changed = false;
@@ -27,12 +31,12 @@ pub fn next(spec: &PipelineSpec, states: &IndexMap<String, StepState>, cancelled
             if states.get(step).copied().unwrap_or_default() != StepState::Waiting {
                 continue;
             }
-            let blocked = edges.iter().filter(|edge| edge.step == *step).find(|edge| {
-                let state = states.get(&edge.needs).copied().unwrap_or_default();
+            let blocked = needs_of(step).iter().find(|needed| {
+                let state = states.get(**needed).copied().unwrap_or_default();
                 state.is_over() && !state.is_done()
             });
-            if let Some(edge) = blocked {
-                next.skip.push((step.clone(), edge.needs.clone()));
+            if let Some(needed) = blocked {
+                next.skip.push((step.clone(), (*needed).to_owned()));
                 states.insert(step.clone(), StepState::Skipped);
                 changed = true;
             }
@@ -43,7 +47,7 @@ pub fn next(spec: &PipelineSpec, states: &IndexMap<String, StepState>, cancelled
     }
     let state_of = |step: &str| states.get(step).copied().unwrap_or_default();
     if !cancelled {
-        let ready = |step: &&String| edges.iter().filter(|edge| edge.step == **step).all(|edge| state_of(&edge.needs).is_done());
+        let ready = |step: &&String| needs_of(step).iter().all(|needed| state_of(needed).is_done());
         next.start = spec.step.keys().filter(|step| state_of(step) == StepState::Waiting).filter(ready).cloned().collect();
     }
     let running = spec.step.keys().any(|step| state_of(step) == StepState::Running);
