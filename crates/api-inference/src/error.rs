@@ -81,3 +81,53 @@ impl From<ServeError> for ApiError {
         ApiError(error)
     }
 }
+
+/// The same, as the Open Inference Protocol words it: `{"error": "..."}`.
+pub(crate) struct V2Error(ServeError);
+
+#[derive(Serialize)]
+struct V2Body {
+    error: String,
+    code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+}
+
+impl IntoResponse for V2Error {
+    fn into_response(self) -> Response {
+        match self.0 {
+            ServeError::Refused(refusal) => {
+                let (status, error) = (refusal.kind.http_status(), refusal.to_string());
+                let is_later = matches!(refusal.kind, Kind::Busy | Kind::Unavailable);
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                let body = V2Body { error, code: refusal.code, hint: refusal.hint, place: refusal.place };
+                let mut response = (status, Json(body)).into_response();
+                if is_later {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                response
+            }
+            ServeError::Fault(fault) => {
+                let (full, code) = (matches!(fault, Fault::Full(_)), "server/fault");
+                tracing::error!(%fault, "a prediction failed");
+                let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
+                let error = "the server failed; its log says why".to_owned();
+                (status, Json(V2Body { error, code: code.into(), hint: None, place: None })).into_response()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for V2Error {
+    fn from(refusal: Refusal) -> Self {
+        V2Error(refusal.into())
+    }
+}
+
+impl From<ServeError> for V2Error {
+    fn from(error: ServeError) -> Self {
+        V2Error(error)
+    }
+}

@@ -5,13 +5,18 @@
 //! | `POST /serve/MODEL/invocations` | rows in, one prediction a row out |
 //! | `POST /invocations` | the same, when just one model is served |
 //! | `GET /ping` | 200 when a model is served |
+//! | `/v2/...` | the Open Inference Protocol (KServe V2): health, metadata, `POST /v2/models/MODEL/infer` |
 //!
-//! Rows come as `dataframe_split`, `dataframe_records`, `instances` (objects) or `inputs` (columns); values are scalars.
+//! Rows come as `dataframe_split`, `dataframe_records`, `instances` or `inputs` (rows or columns, named or in the model's order), or as CSV;
+//! values are scalars. What the model's signature wants is checked at the door.
 //! Two column names are Trimtab's own: `prediction_id` names the prediction, so that its label finds it, and `ts` is the
 //! row's event time (RFC 3339, or milliseconds since 1970). The model does not see them as columns.
 
+mod binary;
 mod error;
 mod rows;
+mod table;
+mod v2;
 
 use axum::Json;
 use axum::Router;
@@ -41,6 +46,7 @@ pub fn router(api: InferenceApi) -> Router {
         .route("/serve/{model}/invocations", post(invoke_named))
         .route("/invocations", post(invoke_only))
         .route("/ping", get(ping))
+        .merge(v2::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(api)
 }
@@ -61,8 +67,11 @@ async fn invoke_only(State(api): State<InferenceApi>, headers: HeaderMap, body: 
 }
 
 async fn invoke(api: &InferenceApi, model: ModelName, headers: &HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
-    check_content_type(headers)?;
-    let requests = rows::parse(&body.map_err(refuse_body)?)?;
+    let (body, served) = (body.map_err(refuse_body)?, api.gateway.served(&model, None)?);
+    let requests = match content(headers)? {
+        Content::Json => rows::parse(&body, served.names.as_deref())?,
+        Content::Csv => rows::requests(table::parse(&body)?)?,
+    };
     let answers = api.gateway.predict_by(&model, requests, wanted_version(headers)?).await?;
     Ok(Json(Predictions::of(model, answers)))
 }
@@ -80,14 +89,23 @@ fn wanted_version(headers: &HeaderMap) -> Result<Option<VersionNumber>, Refusal>
     Ok(Some(VersionNumber(number.ok_or_else(wrong)?)))
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+/// How the rows are written.
+enum Content {
+    Json,
+    Csv,
+}
+
+fn content(headers: &HeaderMap) -> Result<Content, Refusal> {
     let sent = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
     let essence = sent.split(';').next().unwrap_or("").trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
+    match essence.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Content::Json),
+        "text/csv" => Ok(Content::Csv),
+        _ => {
+            let what = format!("the content type is `{sent}`, not JSON or CSV");
+            Err(Refusal::invalid("request/content_type", what).hint("send `Content-Type: application/json`, or `text/csv`"))
+        }
     }
-    let what = format!("the content type is `{sent}`, not JSON");
-    Err(Refusal::invalid("request/content_type", what).hint("send `Content-Type: application/json`"))
 }
 
 fn refuse_body(rejection: BytesRejection) -> Refusal {

@@ -1,4 +1,4 @@
-//! From a body to rows: four shapes, one table.
+//! From a body to rows: four shapes, one table. Values without names get the names that the model has for them, in its order.
 
 use domain::{PredictionId, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
@@ -20,34 +20,56 @@ const SHAPES: &str = "send one of dataframe_split, dataframe_records, instances 
 struct Body {
     dataframe_split: Option<Split>,
     dataframe_records: Option<Vec<Record>>,
-    instances: Option<Vec<Record>>,
-    inputs: Option<IndexMap<String, Vec<Value>>>,
+    instances: Option<Values>,
+    inputs: Option<Values>,
     params: Option<IndexMap<String, Value>>,
 }
 
-type Record = IndexMap<String, Value>;
+pub(crate) type Record = IndexMap<String, Value>;
+
+/// Named or not, by row or by column.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Values {
+    Records(Vec<Record>),
+    Columns(IndexMap<String, Vec<Value>>),
+    /// One row.
+    Record(Record),
+    Rows(Vec<Vec<Value>>),
+    /// One column.
+    Values(Vec<Value>),
+}
 
 #[derive(Deserialize)]
 struct Split {
-    columns: Vec<String>,
+    /// Left out, they are the model's.
+    columns: Option<Vec<Value>>,
     data: Vec<Vec<Value>>,
 }
 
+/// What values without names are called, in their order; `None` where they must have names.
+pub(crate) type Names<'a> = Option<&'a [String]>;
+
 /// Reads the rows of a request; what is wrong is named by row and column.
-pub(crate) fn parse(body: &[u8]) -> Result<Vec<PredictRequest>, Refusal> {
+pub(crate) fn parse(body: &[u8], names: Names<'_>) -> Result<Vec<PredictRequest>, Refusal> {
     let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
     if body.params.is_some_and(|params| !params.is_empty()) {
         return Err(Refusal::invalid("request/params", "models take no params here").at("params").hint("send them as columns"));
     }
     let given = (body.dataframe_split, body.dataframe_records, body.instances, body.inputs);
     let records = match given {
-        (Some(split), None, None, None) => of_split(split)?,
+        (Some(split), None, None, None) => of_split(split, names)?,
         (None, Some(records), None, None) => of_records(records, "dataframe_records")?,
-        (None, None, Some(records), None) => of_records(records, "instances")?,
-        (None, None, None, Some(columns)) => of_columns(columns)?,
+        (None, None, Some(values), None) => of_values(values, "instances", names)?,
+        (None, None, None, Some(values)) => of_values(values, "inputs", names)?,
         (None, None, None, None) => return Err(Refusal::invalid("request/shape", "the body has no rows").hint(SHAPES)),
         _ => return Err(Refusal::invalid("request/shape", "the body has rows in several shapes").hint(SHAPES)),
     };
+    requests(records)
+}
+
+/// The rows of a table, Trimtab's own columns taken out.
+pub(crate) fn requests(records: Vec<Record>) -> Result<Vec<PredictRequest>, Refusal> {
     if records.is_empty() {
         return Err(Refusal::invalid("serve/rows", "no rows").hint("send at least one row"));
     }
@@ -80,8 +102,36 @@ fn ragged(what: String, at: String) -> Refusal {
     Refusal::invalid("request/ragged", what).at(at).hint("give every row a value for every column, null for none")
 }
 
-fn of_split(split: Split) -> Result<Vec<Record>, Refusal> {
-    let columns = split.columns;
+fn of_values(values: Values, shape: &str, names: Names<'_>) -> Result<Vec<Record>, Refusal> {
+    match values {
+        Values::Records(records) => of_records(records, shape),
+        Values::Columns(columns) => of_columns(columns, shape),
+        Values::Record(record) => Ok(vec![record]),
+        Values::Rows(rows) => of_rows(rows, shape, names),
+        Values::Values(values) => of_rows(values.into_iter().map(|value| vec![value]).collect(), shape, names),
+    }
+}
+
+/// Rows without names.
+pub(crate) fn of_rows(rows: Vec<Vec<Value>>, shape: &str, names: Names<'_>) -> Result<Vec<Record>, Refusal> {
+    let Some(names) = names else {
+        return Err(Refusal::invalid("request/names", "the values have no names, and this model does not tell its columns' order")
+            .at(shape)
+            .hint("send objects: [{\"column\": value}]"));
+    };
+    let wrong = rows.iter().position(|row| row.len() != names.len());
+    if let Some(number) = wrong {
+        let what = format!("{} values, and the model takes {}: {}", rows[number].len(), names.len(), names.join(", "));
+        return Err(Refusal::invalid("serve/columns", what)
+            .at(format!("{shape}, row {number}"))
+            .hint("send one value a column, in this order"));
+    }
+    Ok(rows.into_iter().map(|row| names.iter().cloned().zip(row).collect()).collect())
+}
+
+fn of_split(split: Split, names: Names<'_>) -> Result<Vec<Record>, Refusal> {
+    let Some(columns) = split.columns else { return of_rows(split.data, "dataframe_split.data", names) };
+    let columns: Vec<String> = columns.iter().map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned)).collect();
     if let Some(twice) = columns.iter().enumerate().find_map(|(at, name)| columns[..at].contains(name).then_some(name)) {
         return Err(Refusal::invalid("request/columns", format!("column `{twice}` is there twice")).at("dataframe_split.columns"));
     }
@@ -109,12 +159,12 @@ fn of_records(records: Vec<Record>, shape: &str) -> Result<Vec<Record>, Refusal>
     Ok(records)
 }
 
-fn of_columns(columns: IndexMap<String, Vec<Value>>) -> Result<Vec<Record>, Refusal> {
+pub(crate) fn of_columns(columns: IndexMap<String, Vec<Value>>, shape: &str) -> Result<Vec<Record>, Refusal> {
     let length = columns.values().map(Vec::len).next().unwrap_or(0);
     let mut rows = vec![Record::new(); length];
     for (name, values) in columns {
         if values.len() != length {
-            return Err(ragged(format!("{} values where the first column has {length}", values.len()), format!("inputs.{name}")));
+            return Err(ragged(format!("{} values where the first column has {length}", values.len()), format!("{shape}.{name}")));
         }
         for (row, value) in rows.iter_mut().zip(values) {
             row.insert(name.clone(), value);
@@ -151,6 +201,8 @@ fn scalar(number: usize, column: &str, value: Value) -> Result<Scalar, Refusal> 
                 return Err(Refusal::invalid("request/value", format!("{value} is too large a number")).at(place(number, column)));
             }
         },
+        // A column of one-element lists, as tensors of one column come.
+        Value::Array(mut one) if one.len() == 1 && !one[0].is_array() => return scalar(number, column, one.remove(0)),
         Value::Array(_) | Value::Object(_) => {
             return Err(Refusal::invalid("request/value", "a list or object where a single value is expected")
                 .at(place(number, column))

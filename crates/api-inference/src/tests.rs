@@ -23,6 +23,7 @@ const FILE: &str = r#"{ "model": {
     "down":   { "task": "regression", "metric": "mae" },
     "slow":   { "task": "regression", "metric": "mae" },
     "broken": { "task": "regression", "metric": "mae", "serve": { "features": ["view"] } },
+    "signed": { "task": "regression", "metric": "mae" },
     "silent": { "task": "regression", "metric": "mae" } } }"#;
 
 /// Looks features up by `city`: the length of its name. Keeps what it was asked.
@@ -82,6 +83,14 @@ fn runtime() -> MemoryRuntime {
     });
     runtime.install(VersionNumber(2), |_| Err(PredictError::Unavailable("the worker crashed".into())));
     runtime.install(VersionNumber(3), |_| Err(PredictError::Timeout));
+    // 4 has a signature, and answers `10 * a + b`.
+    let signature = r#"signature: {inputs: '[{"type": "double", "name": "a", "required": true}, {"type": "long", "name": "b", "required": true}, {"type": "string", "name": "c", "required": false}]', outputs: null}"#;
+    runtime.sign(VersionNumber(4), ports::Signature::parse(signature));
+    runtime.install(VersionNumber(4), |rows| {
+        assert_eq!(rows.num_columns(), 3, "in the model's order, and only its own");
+        let number = |at: usize, row: usize| ports::scalar_at(rows.column(at), row).as_f64().unwrap_or(f64::NAN);
+        Ok((0..rows.num_rows()).map(|row| Scalar::Float(number(0, row) * 10.0 + number(1, row))).collect())
+    });
     runtime
 }
 
@@ -179,9 +188,10 @@ async fn a_bad_body_is_refused_with_its_place() {
         ("".to_owned(), "request/json", "line 1 column 0"),
         ("{\"instances\":\n[NaN]}".to_owned(), "request/json", "line 2 column 2"),
         ("[1]".to_owned(), "request/json", "line 1"),
-        (json!({"instances": [1]}).to_string(), "request/json", "line 1"),
-        (json!({"inputs": [[1, 2]]}).to_string(), "request/json", "line 1"),
-        (json!({"dataframe_split": {"data": [[1]]}}).to_string(), "request/json", "line 1"),
+        (json!({"instances": [1]}).to_string(), "request/names", "instances"),
+        (json!({"inputs": [[1, 2]]}).to_string(), "request/names", "inputs"),
+        (json!({"dataframe_split": {"data": [[1]]}}).to_string(), "request/names", "dataframe_split.data"),
+        (json!({"inputs": 5}).to_string(), "request/json", "line 1"),
         (json!({}).to_string(), "request/shape", ""),
         (json!({"instances": [{"x": 1}], "inputs": {"x": [1]}}).to_string(), "request/shape", ""),
         (json!({"instances": [{"x": 1}], "params": {"seed": 1}}).to_string(), "request/params", "params"),
@@ -193,7 +203,7 @@ async fn a_bad_body_is_refused_with_its_place() {
         (json!({"inputs": {"x": [1, 2], "y": [1]}}).to_string(), "request/ragged", "inputs.y"),
         (json!({"instances": [{"x": 1}, {}]}).to_string(), "request/ragged", "instances, row 1"),
         (json!({"dataframe_records": [{"x": 1}, {"x": 1, "z": 1}]}).to_string(), "request/ragged", "dataframe_records, row 1"),
-        (one(json!([1])), "request/value", "row 1, column `x`"),
+        (one(json!([1, 2])), "request/value", "row 1, column `x`"),
         (one(json!({"number": "NaN"})), "request/value", "row 1, column `x`"),
         (ids(json!("a"), json!("a")), "serve/prediction_id", "row 1, column `prediction_id`"),
         (ids(json!("a"), json!("")), "serve/prediction_id", "row 1, column `prediction_id`"),
@@ -221,7 +231,7 @@ async fn a_bad_body_is_refused_with_its_place() {
 #[tokio::test]
 async fn a_request_that_is_no_json_or_too_large_is_refused() {
     let house = house(&[("plain", 1)]).await;
-    for content_type in [None, Some("text/csv"), Some("application/jsonp"), Some("")] {
+    for content_type in [None, Some("text/plain"), Some("application/jsonp"), Some("")] {
         let (status, answer) = read(house.send("/invocations", content_type, r#"{"instances": [{"x": 1}]}"#).await).await;
         assert_eq!((status, answer["code"].as_str()), (400, Some("request/content_type")), "{content_type:?}");
     }
@@ -265,3 +275,5 @@ async fn ping_says_whether_anything_is_served() {
     let (status, answer) = house(&[]).await.post("/invocations", json!({"instances": [{"x": 1}]})).await;
     assert_eq!((status, answer["code"].as_str()), (404, Some("serve/none")));
 }
+
+mod protocols;

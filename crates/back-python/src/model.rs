@@ -5,7 +5,7 @@ use crate::worker::{Reply, Request, Worker};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::{Kind, Refusal, Scalar};
-use ports::{ModelFiles, ModelHandle, PredictError, scalar_at};
+use ports::{ModelFiles, ModelHandle, PredictError, Signature, scalar_at};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,11 +24,15 @@ pub(crate) struct PythonModel {
     worker: Mutex<Option<Worker>>,
     queue: Semaphore,
     crashes: AtomicU64,
+    signature: Signature,
 }
 
 impl PythonModel {
     pub(crate) fn supervise(shared: Arc<Shared>, files: &ModelFiles, folder: PathBuf, worker: Worker) -> PythonModelHandle {
+        // A file that cannot be read says nothing; the worker has loaded the model all the same.
+        let signature = std::fs::read_to_string(folder.join("MLmodel")).map(|text| Signature::parse(&text)).unwrap_or_default();
         PythonModelHandle(Arc::new(PythonModel {
+            signature,
             shared,
             name: format!("{} {}", files.model, files.version),
             folder,
@@ -119,5 +123,9 @@ impl ModelHandle for PythonModelHandle {
 
     fn crashes(&self) -> u64 {
         self.0.crashes.load(Ordering::SeqCst)
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0.signature
     }
 }

@@ -45,6 +45,10 @@ def column(values):
 def fit_to_signature(frame, model):
     """Whole numbers that JSON made of floats, and floats of whole numbers, become what the signature says."""
     schema = model.metadata.get_input_schema()
+    if schema is not None and schema.is_tensor_spec() and not schema.has_input_names():
+        tensor = schema.inputs[0]
+        table = frame.to_numpy(dtype=tensor.type)
+        return table[:, 0] if len(tensor.shape) == 1 else table
     if schema is None or not schema.has_input_names():
         return frame
     for spec in schema.inputs:

@@ -22,6 +22,7 @@ pub mod refusals;
 mod rowlog;
 mod runs;
 mod sealer;
+mod signature;
 pub mod text;
 mod world;
 
@@ -42,4 +43,5 @@ pub use runs::{
     DATASETS_MAX, DatasetSummary, HistoryPage, KEYS_MAX, Keys, Page, RunLog, RunSearch, RunStore, SearchError, TextHit, ViewType,
 };
 pub use sealer::Sealer;
+pub use signature::{ColumnSpec, ColumnType, Inputs, Signature};
 pub use world::{World, decide};

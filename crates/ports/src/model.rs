@@ -1,5 +1,6 @@
 //! Model runtimes: what turns a model version's files into answers.
 
+use crate::Signature;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::{Fault, ModelName, Refusal, Scalar, VersionNumber};
@@ -54,6 +55,8 @@ pub trait ModelHandle: Send + Sync {
     async fn stop(&self);
     /// Crashes so far.
     fn crashes(&self) -> u64;
+    /// What the model's files say that it takes and gives.
+    fn signature(&self) -> &Signature;
 }
 
 /// Why rows were not scored.

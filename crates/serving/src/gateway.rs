@@ -4,6 +4,7 @@ use crate::canary::{self, Given};
 use crate::pool::ModelPool;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
 use crate::shadow::{self, Copied, ShadowLane, Sinks};
+use crate::signature;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::entity::{AppliedProject, Deployment};
@@ -11,7 +12,7 @@ use domain::spec::{LogSpec, ModelSpec, ServeSpec};
 use domain::{EntityKey, Event, Fault, Kind, ModelName, PredictionId, Recorded, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use indexmap::IndexMap;
 use parking_lot::RwLock;
-use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, World, scalar_at};
+use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, Signature, World, scalar_at};
 use reactor::{Activity, Worker};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -66,6 +67,17 @@ pub struct Answer {
     pub version: VersionNumber,
     /// False when the row log could not be written: the answer counts as lost for monitoring.
     pub logged: bool,
+}
+
+/// What answers for a model.
+#[derive(Clone, Debug)]
+pub struct Served {
+    pub version: VersionNumber,
+    pub signature: Signature,
+    /// The names of values without names, in their order; `None`: they must be named.
+    pub names: Option<Vec<String>>,
+    /// The entity columns that features are looked up by; none: the caller sends the features.
+    pub keys: Vec<String>,
 }
 
 /// How the gateway behaves.
@@ -169,6 +181,8 @@ impl Gateway {
         }
         let mut rows = self.open_rows(model, &route.spec, requests)?;
         let features = self.features_of(model, &route.spec, &rows).await?;
+        // What the caller sent goes through the model's door; what is looked up was made for it.
+        let features = if route.spec.features.is_empty() { signature::fit(&features, champion.signature())? } else { features };
         counters.feature_misses.fetch_add(features.columns().iter().map(|column| column.null_count() as u64).sum(), Ordering::Relaxed);
         let deadline = route.spec.deadline.duration();
         for (index, row) in rows.iter_mut().enumerate() {
@@ -193,6 +207,24 @@ impl Gateway {
         let stored = self.log(model, &route, logged, counters).await?;
         let answers = rows.into_iter().zip(given);
         Ok(answers.map(|(row, given)| answer(row, given, stored)).collect())
+    }
+
+    /// The champion of a model with what it takes and gives; `version`: only if it is this one. A model whose features are looked up takes
+    /// its entity's columns and those of the request, which its signature does not tell.
+    pub fn served(&self, model: &ModelName, version: Option<VersionNumber>) -> Result<Served, Refusal> {
+        let route = self.route(model)?;
+        let (champion, handle) = route.champion.clone().ok_or_else(|| not_served(model))?;
+        if let Some(asked) = version.filter(|asked| *asked != champion) {
+            return Err(Refusal::not_found(
+                "serve/version",
+                format!("version {asked} of {model} does not answer; version {champion} does"),
+            )
+            .hint("leave the version out"));
+        }
+        let signature = handle.signature().clone();
+        let names = if route.spec.features.is_empty() { signature::names(&signature) } else { None };
+        let keys = if route.spec.features.is_empty() { Vec::new() } else { self.features.entity_columns(model)? };
+        Ok(Served { version: champion, signature, names, keys })
     }
 
     /// Entity, time and request columns of each row.

@@ -12,8 +12,9 @@ mod labels;
 mod pool;
 mod route;
 mod shadow;
+mod signature;
 
-pub use gateway::{Answer, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError};
+pub use gateway::{Answer, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError, Served};
 pub use labels::{Label, LabelDesk};
 pub use pool::ModelPool;
 pub use route::{ModelStatus, VersionStatus};

@@ -1,6 +1,6 @@
 //! Models as functions.
 
-use crate::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError};
+use crate::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError, Signature};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::{Refusal, Scalar, VersionNumber};
@@ -15,6 +15,7 @@ type Predict = Arc<dyn Fn(&RecordBatch) -> Result<Vec<Scalar>, PredictError> + S
 #[derive(Default)]
 pub struct MemoryRuntime {
     versions: Mutex<HashMap<VersionNumber, Predict>>,
+    signatures: Mutex<HashMap<VersionNumber, Signature>>,
 }
 
 impl MemoryRuntime {
@@ -26,6 +27,11 @@ impl MemoryRuntime {
     ) {
         self.versions.lock().insert(version, Arc::new(predict));
     }
+
+    /// Gives `version` a signature, before it is loaded.
+    pub fn sign(&self, version: VersionNumber, signature: Signature) {
+        self.signatures.lock().insert(version, signature);
+    }
 }
 
 #[async_trait]
@@ -33,11 +39,11 @@ impl ModelRuntime for MemoryRuntime {
     async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError> {
         let predict = self.versions.lock().get(&files.version).cloned();
         let what = || Refusal::invalid("model/load", format!("version {} of {} does not load", files.version, files.model));
-        Ok(Arc::new(Loaded(predict.ok_or_else(what)?)))
+        Ok(Arc::new(Loaded(predict.ok_or_else(what)?, self.signatures.lock().get(&files.version).cloned().unwrap_or_default())))
     }
 }
 
-struct Loaded(Predict);
+struct Loaded(Predict, Signature);
 
 #[async_trait]
 impl ModelHandle for Loaded {
@@ -49,5 +55,9 @@ impl ModelHandle for Loaded {
 
     fn crashes(&self) -> u64 {
         0
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.1
     }
 }

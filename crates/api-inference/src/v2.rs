@@ -1,0 +1,291 @@
+//! The Open Inference Protocol, version 2, over HTTP: what KServe, Triton and MLServer speak.
+//!
+//! An input is a column (shape `[n]` or `[n, 1]`), or one input is the whole table (shape `[n, columns]`, in the model's order). The answer is
+//! one output, `predict`, of shape `[n, 1]`. Tensors come as JSON or in binary ([`crate::binary`]).
+
+use crate::binary;
+use crate::error::V2Error;
+use crate::rows::{self, Record};
+use crate::{Body, InferenceApi, refuse_body};
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use domain::{ModelName, Refusal, Scalar, VersionNumber};
+use indexmap::IndexMap;
+use ports::{ColumnType, Inputs, Signature};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use serving::{Answer, Served};
+
+/// The output's name.
+const OUTPUT: &str = "predict";
+
+pub(crate) fn routes() -> Router<InferenceApi> {
+    Router::new()
+        .route("/v2", get(server))
+        .route("/v2/", get(server))
+        .route("/v2/health/live", get(|| async { Json(json!({ "live": true })) }))
+        .route("/v2/health/ready", get(ready))
+        .route("/v2/models/{model}", get(model))
+        .route("/v2/models/{model}/ready", get(model_ready))
+        .route("/v2/models/{model}/infer", post(infer))
+        .route("/v2/models/{model}/versions/{version}", get(version))
+        .route("/v2/models/{model}/versions/{version}/ready", get(version_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", post(infer_version))
+}
+
+/// A tensor of a request.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) datatype: String,
+    #[serde(default)]
+    pub(crate) parameters: Parameters,
+    #[serde(default)]
+    pub(crate) data: Option<Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Parameters {
+    pub(crate) binary_data_size: Option<usize>,
+    pub(crate) binary_data: Option<bool>,
+    pub(crate) binary_data_output: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    parameters: Parameters,
+    inputs: Vec<Tensor>,
+    #[serde(default)]
+    outputs: Vec<Wanted>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    name: String,
+    #[serde(default)]
+    parameters: Parameters,
+}
+
+#[derive(Serialize)]
+struct Inferred {
+    model_name: ModelName,
+    model_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    outputs: Vec<Output>,
+    /// What a caller needs to label the predictions later.
+    parameters: Value,
+}
+
+#[derive(Serialize)]
+struct Output {
+    name: &'static str,
+    shape: [usize; 2],
+    datatype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Vec<Value>>,
+}
+
+async fn server() -> Json<Value> {
+    Json(json!({ "name": "trimtab", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"] }))
+}
+
+async fn ready(State(api): State<InferenceApi>) -> Response {
+    let is_ready = api.gateway.status().iter().any(|model| model.versions.iter().any(|version| version.role == "champion"));
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": is_ready }))).into_response()
+}
+
+async fn model_ready(State(api): State<InferenceApi>, Path(model): Path<String>) -> Result<Json<Value>, V2Error> {
+    let name = ModelName::parse(&model)?;
+    api.gateway.served(&name, None)?;
+    Ok(Json(json!({ "name": name, "ready": true })))
+}
+
+async fn version_ready(State(api): State<InferenceApi>, Path((model, version)): Path<(String, String)>) -> Result<Json<Value>, V2Error> {
+    let (name, number) = (ModelName::parse(&model)?, number(&version)?);
+    api.gateway.served(&name, Some(number))?;
+    Ok(Json(json!({ "name": name, "ready": true })))
+}
+
+async fn model(State(api): State<InferenceApi>, Path(model): Path<String>) -> Result<Json<Value>, V2Error> {
+    let name = ModelName::parse(&model)?;
+    let served = api.gateway.served(&name, None)?;
+    Ok(Json(metadata(&name, &served)))
+}
+
+async fn version(State(api): State<InferenceApi>, Path((model, version)): Path<(String, String)>) -> Result<Json<Value>, V2Error> {
+    let name = ModelName::parse(&model)?;
+    let served = api.gateway.served(&name, Some(number(&version)?))?;
+    Ok(Json(metadata(&name, &served)))
+}
+
+fn number(version: &str) -> Result<VersionNumber, Refusal> {
+    let refusal = || Refusal::not_found("serve/version", format!("`{version}` is no version")).hint("a number, or leave it out");
+    version.parse().map(VersionNumber).map_err(|_| refusal())
+}
+
+fn metadata(name: &ModelName, served: &Served) -> Value {
+    let input = |name: &str, kind: &ColumnType| json!({ "name": name, "datatype": datatype(kind), "shape": [-1, 1] });
+    let inputs: Vec<Value> = match (&served.signature.inputs, served.keys.is_empty()) {
+        (_, false) => served.keys.iter().map(|key| input(key, &ColumnType::String)).collect(),
+        (Inputs::Columns(columns), true) => {
+            let named = columns.iter().enumerate();
+            named.map(|(at, column)| input(&column.name.clone().unwrap_or_else(|| at.to_string()), &column.kind)).collect()
+        }
+        (Inputs::Table { kind, width }, true) => {
+            vec![json!({ "name": "input", "datatype": datatype(kind), "shape": [-1, width.map_or(-1, |width| width as i64)] })]
+        }
+        (Inputs::Unknown | Inputs::Other(_), true) => Vec::new(),
+    };
+    let output = served.signature.output.as_ref().map_or("FP64", datatype);
+    json!({
+        "name": name, "versions": [served.version.to_string()], "platform": "mlflow",
+        "inputs": inputs, "outputs": [{ "name": OUTPUT, "datatype": output, "shape": [-1, 1] }],
+    })
+}
+
+fn datatype(kind: &ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Boolean => "BOOL",
+        ColumnType::Integer => "INT32",
+        ColumnType::Long => "INT64",
+        ColumnType::Float => "FP32",
+        ColumnType::Double => "FP64",
+        ColumnType::String | ColumnType::Other(_) => "BYTES",
+    }
+}
+
+async fn infer(State(api): State<InferenceApi>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Result<Response, V2Error> {
+    answer(&api, &model, None, &headers, body).await
+}
+
+async fn infer_version(
+    State(api): State<InferenceApi>,
+    Path((model, version)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, V2Error> {
+    answer(&api, &model, Some(number(&version)?), &headers, body).await
+}
+
+async fn answer(
+    api: &InferenceApi,
+    model: &str,
+    version: Option<VersionNumber>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, V2Error> {
+    let name = ModelName::parse(model)?;
+    let served = api.gateway.served(&name, version)?;
+    let body = body.map_err(refuse_body)?;
+    let (json, mut raw) = binary::split(headers, &body)?;
+    let request: Request = serde_json::from_slice(json).map_err(|error| {
+        Refusal::invalid("request/json", format!("the body is not a V2 request: {error}"))
+            .hint("send {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}")
+    })?;
+    if let Some(other) = request.outputs.iter().find(|wanted| wanted.name != OUTPUT) {
+        return Err(Refusal::invalid("request/output", format!("there is no output `{}`", other.name))
+            .hint(format!("the output is `{OUTPUT}`"))
+            .into());
+    }
+    let records = table(request.inputs, &mut raw, &served)?;
+    if !raw.is_empty() {
+        return Err(Refusal::invalid("request/binary", format!("{} bytes belong to no input", raw.len()))
+            .hint("binary_data_size says how many an input has")
+            .into());
+    }
+    let answers = api.gateway.predict(&name, rows::requests(records)?).await?;
+    let wants = request.outputs.first().and_then(|wanted| wanted.parameters.binary_data);
+    let in_binary = wants.or(request.parameters.binary_data_output).unwrap_or(false);
+    Ok(respond(name, request.id, &served.signature, answers, in_binary))
+}
+
+/// The inputs as rows.
+fn table(inputs: Vec<Tensor>, raw: &mut &[u8], served: &Served) -> Result<Vec<Record>, Refusal> {
+    let mut columns: IndexMap<String, Vec<Value>> = IndexMap::new();
+    let only = inputs.len() == 1;
+    for input in inputs {
+        let at = format!("input `{}`", input.name);
+        let rows = usize::try_from(input.shape.first().copied().unwrap_or(1)).unwrap_or(usize::MAX);
+        let width = input.shape.iter().skip(1).try_fold(1_usize, |width, size| width.checked_mul(usize::try_from(*size).ok()?));
+        let count = width.and_then(|width| width.checked_mul(rows)).filter(|count| *count <= binary::MOST_VALUES);
+        let Some((width, count)) = width.zip(count) else {
+            return Err(Refusal::invalid("request/shape", format!("shape {:?} has too many values", input.shape)).at(at));
+        };
+        let values =
+            binary::values(&input, count, raw).map_err(|refusal| if refusal.place.is_some() { refusal } else { refusal.at(at.clone()) })?;
+        if values.len() != count {
+            let what = format!("{} values for shape {:?}", values.len(), input.shape);
+            return Err(Refusal::invalid("request/shape", what).at(at).hint("the product of the shape is how many there are"));
+        }
+        if width != 1 || (only && is_whole_table(&input.name, served)) {
+            if !only {
+                return Err(Refusal::invalid("request/shape", format!("{width} columns in one of several inputs"))
+                    .at(at)
+                    .hint("send one input a column, or one input for all"));
+            }
+            let rows = values.chunks(width.max(1)).map(<[Value]>::to_vec).collect();
+            return rows::of_rows(rows, &at, served.names.as_deref());
+        }
+        if columns.insert(input.name.clone(), values).is_some() {
+            return Err(Refusal::invalid("request/columns", format!("input `{}` is there twice", input.name)).at("inputs"));
+        }
+    }
+    rows::of_columns(columns, "inputs")
+}
+
+/// A table of one column need not have the column's name.
+fn is_whole_table(name: &str, served: &Served) -> bool {
+    served.names.as_ref().is_some_and(|names| names.len() == 1 && names[0] != name)
+}
+
+fn respond(model_name: ModelName, id: Option<String>, signature: &Signature, answers: Vec<Answer>, in_binary: bool) -> Response {
+    let version = answers.first().map(|answer| answer.version.to_string()).unwrap_or_default();
+    let ids: Vec<String> = answers.iter().map(|answer| answer.id.to_string()).collect();
+    let logged = answers.iter().all(|answer| answer.logged);
+    let values: Vec<Scalar> = answers.into_iter().map(|answer| answer.value).collect();
+    let kind = kind(&values, signature);
+    let raw = in_binary.then(|| binary::bytes(&values, kind));
+    let output = Output {
+        name: OUTPUT,
+        shape: [values.len(), 1],
+        datatype: kind,
+        parameters: raw.as_ref().map(|raw| json!({ "binary_data_size": raw.len() })),
+        data: raw.is_none().then(|| values.iter().map(json_value).collect()),
+    };
+    let parameters = json!({ "prediction_ids": ids, "logged": logged });
+    let answer = Inferred { model_name, model_version: version, id, outputs: vec![output], parameters };
+    match raw {
+        None => Json(answer).into_response(),
+        Some(raw) => binary::respond(&answer, &raw),
+    }
+}
+
+/// The datatype that holds every value.
+fn kind(values: &[Scalar], signature: &Signature) -> &'static str {
+    let all = |is: fn(&Scalar) -> bool| !values.is_empty() && values.iter().all(is);
+    if all(|value| matches!(value, Scalar::Bool(_))) {
+        "BOOL"
+    } else if all(|value| matches!(value, Scalar::Int(_))) {
+        if signature.output == Some(ColumnType::Integer) { "INT32" } else { "INT64" }
+    } else if all(|value| matches!(value, Scalar::Int(_) | Scalar::Float(_))) {
+        if signature.output == Some(ColumnType::Float) { "FP32" } else { "FP64" }
+    } else {
+        "BYTES"
+    }
+}
+
+fn json_value(value: &Scalar) -> Value {
+    serde_json::to_value(crate::Value(value.clone())).unwrap_or(Value::Null)
+}
