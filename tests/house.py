@@ -13,16 +13,22 @@ from pathlib import Path
 LIMIT_S = 60
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Server:
     """A `trimtab up` on a free port, in one home from start to start. It says where it is when it answers."""
 
-    def __init__(self, binary, home):
-        self.binary, self.home = binary, Path(home)
+    def __init__(self, binary, home, *options):
+        self.binary, self.home, self.options = binary, Path(home), options
         self.start()
 
     def start(self):
         log = self.home.parent / "server.log"
-        command = [self.binary, "up", "--home", self.home, "--listen", "127.0.0.1:0", "--json"]
+        command = [self.binary, "up", "--home", self.home, "--listen", "127.0.0.1:0", "--json", *self.options]
         with open(log, "a") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
         text = ""
@@ -63,9 +69,7 @@ class Genuine:
 
     def __init__(self, python, folder, workers=1, jobs=False):
         self.folder = Path(folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.database = self.folder / "genuine.db"
         command = [python, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.database}", "--serve-artifacts"]

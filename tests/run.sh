@@ -49,6 +49,7 @@ else
   echo "0 passed, 1 failed"
 fi
 suite "the same calls to a genuine MLflow server" "$python" "$tests/mlflow_differential.py" "$binaries/trimtab" "$python"
+suite "the same rows to MLflow's own scoring server" "$python" "$tests/serving_differential.py" "$binaries/trimtab" "$python"
 suite "start, refuse, survive, end" "$python" "$tests/server.py" "$binaries/trimtab"
 suite "killed under eight writers" "$python" "$tests/durability.py" "$binaries/trimtab"
 suite "moving in and out" "$python" "$tests/moving.py" "$binaries/trimtab"

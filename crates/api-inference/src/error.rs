@@ -21,6 +21,9 @@ struct Body {
     place: Option<String>,
 }
 
+/// What MLflow tells apart from a body that it cannot read.
+const SIGNATURE: [&str; 2] = ["serve/missing_column", "serve/columns"];
+
 fn error_code(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid | Kind::TooLarge => "BAD_REQUEST",
@@ -53,7 +56,7 @@ impl IntoResponse for ApiError {
 fn refused(refusal: Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.kind.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
     let body = Body {
-        error_code: error_code(refusal.kind),
+        error_code: if SIGNATURE.contains(&refusal.code.as_str()) { "INVALID_PARAMETER_VALUE" } else { error_code(refusal.kind) },
         message: refusal.to_string(),
         code: refusal.code,
         hint: refusal.hint,

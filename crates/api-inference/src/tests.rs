@@ -23,6 +23,7 @@ const FILE: &str = r#"{ "model": {
     "down":   { "task": "regression", "metric": "mae" },
     "slow":   { "task": "regression", "metric": "mae" },
     "broken": { "task": "regression", "metric": "mae", "serve": { "features": ["view"] } },
+    "table": { "task": "regression", "metric": "mae" },
     "signed": { "task": "regression", "metric": "mae" },
     "silent": { "task": "regression", "metric": "mae" } } }"#;
 
@@ -90,6 +91,13 @@ fn runtime() -> MemoryRuntime {
         assert_eq!(rows.num_columns(), 3, "in the model's order, and only its own");
         let number = |at: usize, row: usize| ports::scalar_at(rows.column(at), row).as_f64().unwrap_or(f64::NAN);
         Ok((0..rows.num_rows()).map(|row| Scalar::Float(number(0, row) * 10.0 + number(1, row))).collect())
+    });
+    // 5 takes a table without names, and answers the sum of each value times its place.
+    let table = r#"signature: {inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 12]}}]'}"#;
+    runtime.sign(VersionNumber(5), ports::Signature::parse(table));
+    runtime.install(VersionNumber(5), |rows| {
+        let value = |place: usize, row: usize| ports::scalar_at(rows.column(place), row).as_f64().unwrap_or(f64::NAN) * place as f64;
+        Ok((0..rows.num_rows()).map(|row| Scalar::Float((0..rows.num_columns()).map(|place| value(place, row)).sum())).collect())
     });
     runtime
 }

@@ -5,6 +5,7 @@ use crate::worker::{Reply, Request, Worker};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::{Kind, Refusal, Scalar};
+use indexmap::IndexMap;
 use ports::{ModelFiles, ModelHandle, PredictError, Signature, scalar_at};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,8 +66,8 @@ impl PythonModel {
     }
 }
 
-/// Columns by name; schema order is kept.
-fn columns(rows: &RecordBatch) -> Result<serde_json::Map<String, serde_json::Value>, serde_json::Error> {
+/// Columns by name; schema order is kept, because a model may know its columns by their place.
+fn columns(rows: &RecordBatch) -> Result<IndexMap<String, Vec<serde_json::Value>>, serde_json::Error> {
     let schema = rows.schema();
     let named = schema.fields().iter().zip(rows.columns());
     named

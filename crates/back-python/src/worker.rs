@@ -1,6 +1,7 @@
 //! One worker process and its frames.
 
 use domain::{Fault, Refusal, Scalar};
+use indexmap::IndexMap;
 use ports::LoadError;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -27,7 +28,7 @@ pub(crate) struct Worker {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request<'a> {
     Load(&'a str),
-    Columns(&'a serde_json::Map<String, serde_json::Value>),
+    Columns(&'a IndexMap<String, Vec<serde_json::Value>>),
 }
 
 #[derive(Deserialize)]

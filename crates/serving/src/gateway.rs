@@ -173,7 +173,7 @@ impl Gateway {
         began: Instant,
     ) -> Result<Vec<Answer>, ServeError> {
         let route = self.route(model)?;
-        let (version, champion) = route.champion.clone().ok_or_else(|| not_served(model))?;
+        let (version, champion) = route.champion.clone().ok_or_else(|| silent(model, &route))?;
         let lane = canary::chosen_lane(model, version, route.canary.as_ref(), wanted)?;
         if requests.is_empty() || requests.len() > MAX_ROWS {
             let what = format!("{} rows in one request", requests.len());
@@ -213,7 +213,7 @@ impl Gateway {
     /// its entity's columns and those of the request, which its signature does not tell.
     pub fn served(&self, model: &ModelName, version: Option<VersionNumber>) -> Result<Served, Refusal> {
         let route = self.route(model)?;
-        let (champion, handle) = route.champion.clone().ok_or_else(|| not_served(model))?;
+        let (champion, handle) = route.champion.clone().ok_or_else(|| silent(model, &route))?;
         if let Some(asked) = version.filter(|asked| *asked != champion) {
             return Err(Refusal::not_found(
                 "serve/version",
@@ -380,19 +380,21 @@ impl Gateway {
         let project = world.get::<AppliedProject>("project")?;
         let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
         let old = self.routes.read().get(model).cloned();
+        let mut broken = None;
         let champion = match deployment.champion {
             None => None,
             Some(version) => match self.pool.get(model, version).await {
                 Ok(handle) => Some((version, handle)),
                 Err(error) => {
                     tracing::error!(%model, %version, %error, "the champion does not load; what served before goes on");
+                    broken = Some(format!("version {version} does not load: {error}"));
                     old.as_ref().and_then(|old| old.champion.clone())
                 }
             },
         };
         let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
         let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
-        let route = Route { champion, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
+        let route = Route { champion, broken, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());
         Ok(())
@@ -444,6 +446,15 @@ fn serve_spec(declared: Option<&ModelSpec>) -> ServeSpec {
 
 fn calendar(declared: Option<&ModelSpec>) -> Option<(Timestamp, domain::Span)> {
     declared.and_then(|model| model.monitor.as_ref()).map(|monitor| (monitor.origin, monitor.window))
+}
+
+/// Why a model with a route does not answer.
+fn silent(model: &ModelName, route: &Route) -> Refusal {
+    match &route.broken {
+        Some(why) => Refusal::new(Kind::Unavailable, "serve/cannot_load", format!("model {model} cannot answer: {why}"))
+            .hint("mend what it says, then set the champion again; workers.log in the home's models folder has the rest"),
+        None => not_served(model),
+    }
 }
 
 fn not_served(model: &ModelName) -> Refusal {

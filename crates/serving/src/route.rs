@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A model's champion and shadows. Replaced as a whole; a request keeps the one that it began with.
 pub(crate) struct Route {
     pub(crate) champion: Option<(VersionNumber, Arc<dyn ModelHandle>)>,
+    /// Why there is no champion though one is deployed.
+    pub(crate) broken: Option<String>,
     pub(crate) shadows: Vec<Arc<ShadowLane>>,
     /// The version that answers a part of the entities.
     pub(crate) canary: Option<Arc<CanaryLane>>,

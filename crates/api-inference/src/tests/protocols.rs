@@ -29,6 +29,18 @@ async fn rows_without_names_and_tables_as_text_mean_the_same() {
 }
 
 #[tokio::test]
+async fn columns_keep_the_order_in_which_they_were_sent() {
+    let house = house(&[("table", 5)]).await;
+    let row: Vec<f64> = (0..12).map(f64::from).collect();
+    let names: Vec<String> = (0..12).map(|n| format!("{}{n}", char::from(b'z' - n as u8))).collect();
+    for body in [json!({"inputs": [row]}), json!({"dataframe_split": {"columns": names, "data": [row]}})] {
+        let (status, answer) = house.post("/invocations", body.clone()).await;
+        let expected: f64 = row.iter().enumerate().map(|(place, value)| place as f64 * value).sum();
+        assert_eq!((status, &answer["predictions"]), (200, &json!([expected])), "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_door_names_the_column_and_what_to_do() {
     let house = signed().await;
     for (body, code, says) in [

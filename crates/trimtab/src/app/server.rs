@@ -61,6 +61,8 @@ impl Server {
         })?;
         let url = format!("http://{}", listener.local_addr().context("asking for the address")?);
         let local = LocalPorts::open(&home.path, config.clock.clone())?;
+        // Also where no project names one.
+        config.python.iter().for_each(|python| local.python.use_python(python));
         let on_project = use_python(local.python.clone(), config.python.clone());
         let app_config = AppConfig::of(&home, url.clone(), config.replay);
         let app = Arc::new(App::start(local.ports, app_config, on_project).await?);

@@ -1,0 +1,174 @@
+"""The same rows to MLflow's own scoring server and to ours: one model, every shape of a request, compared.
+
+    tests/serving_differential.py TRIMTAB PYTHON
+
+PYTHON has what python/requirements-test.txt lists. Starts both servers. A difference that is meant is named with its reason and checked.
+The last line is `N passed, N failed`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from house import Server, free_port
+
+BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+TRAIN = """
+import mlflow, numpy as np, pandas as pd, sys
+from sklearn.linear_model import LinearRegression
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
+rng = np.random.default_rng(0)
+frame = pd.DataFrame({"temp": rng.random(60), "hr": rng.integers(0, 24, 60), "hum": rng.random(60)})
+model = LinearRegression().fit(frame, 3 * frame.temp + frame.hr - 2 * frame.hum)
+signature = ModelSignature(Schema([ColSpec("double", "temp"), ColSpec("long", "hr"), ColSpec("double", "hum")]), Schema([ColSpec("double")]))
+mlflow.set_experiment("serving")
+options = dict(serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
+with mlflow.start_run():
+    mlflow.sklearn.log_model(model, name="model", signature=signature, registered_model_name="named", **options)
+    table = LinearRegression().fit(frame.to_numpy(), 3 * frame.temp + frame.hr - 2 * frame.hum)
+    mlflow.sklearn.log_model(table, name="table", signature=mlflow.models.infer_signature(frame.to_numpy(), table.predict(frame.to_numpy())),
+                             registered_model_name="table", **options)
+client = mlflow.MlflowClient()
+for name in ("named", "table"):
+    client.set_registered_model_alias(name, "champion", 1)
+    mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=f"{sys.argv[1]}/{name}")
+"""
+ROWS = [[0.5, 7, 0.25], [0.125, 23, 0.75]]
+NAMES = ["temp", "hr", "hum"]
+
+
+def shapes(named):
+    records = [dict(zip(NAMES, row)) for row in ROWS]
+    columns = {name: [row[at] for row in ROWS] for at, name in enumerate(NAMES)}
+    # A model that knows its columns by their place once saw them in the order of the alphabet: it answered, and wrongly.
+    yield "split", {"dataframe_split": {"columns": NAMES, "data": ROWS}}
+    yield "split with an index", {"dataframe_split": {"columns": NAMES, "index": [5, 6], "data": ROWS}}
+    if not named:
+        yield "rows as instances", {"instances": ROWS}
+        yield "rows as inputs", {"inputs": ROWS}
+    if named:
+        yield "records", {"dataframe_records": records}
+        yield "instances", {"instances": records}
+        yield "inputs by column", {"inputs": columns}
+        yield "columns in another order", {"dataframe_split": {"columns": NAMES[::-1], "data": [row[::-1] for row in ROWS]}}
+        yield "a column too many", {"dataframe_records": [record | {"more": 1} for record in records]}
+        yield "whole numbers for floats", {"dataframe_records": [{"temp": 1, "hr": 2, "hum": 0}]}
+
+
+# What both refuse, and what only ours does.
+WRONG = {
+    "a column too few": {"dataframe_records": [{"temp": 1.0, "hr": 2}]},
+    "a text for a number": {"dataframe_records": [{"temp": "warm", "hr": 2, "hum": 0.5}]},
+    "nothing for a whole number": {"dataframe_records": [{"temp": 1.0, "hr": None, "hum": 0.5}]},
+    "no rows' shape": {"rows": ROWS},
+    "two shapes": {"instances": ROWS, "inputs": ROWS},
+    "a list": [1, 2, 3],
+    "rows too short": {"dataframe_split": {"columns": NAMES, "data": [[1.0, 2]]}},
+}
+MEANT = {
+    "a whole number with a fraction": (
+        {"dataframe_records": [{"temp": 1.0, "hr": 2.5, "hum": 0.5}]}, 400, 200,
+        "MLflow cuts 2.5 to 2 without a word; ours says that the column is a whole number",
+    ),
+    "rows without names": ({"inputs": ROWS}, 200, 400, "MLflow wants names where the signature has them; ours takes the signature's order"),
+    "one-element lists": (
+        {"inputs": {"temp": [[0.5]], "hr": [[7]], "hum": [[0.25]]}}, 200, 400,
+        "MLflow takes these for other tensors; they are what columns look like in other protocols",
+    ),
+}
+
+
+def ask(url, body, content_type="application/json"):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": content_type})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"{}")
+
+
+def close(ours, theirs):
+    flat = lambda values: [value[0] if isinstance(value, list) else value for value in values]  # noqa: E731
+    ours, theirs = flat(ours), flat(theirs)
+    return len(ours) == len(theirs) and all(abs(a - b) < 1e-9 for a, b in zip(ours, theirs))
+
+
+class Genuine:
+    """`mlflow models serve` of a local copy."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        command = [PYTHON, "-m", "mlflow", "models", "serve", "-m", folder, "-p", str(self.port), "--env-manager", "local", "-w", "1"]
+        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": os.path.dirname(PYTHON) + ":" + os.environ["PATH"]}
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log, start_new_session=True)
+        self.url = f"http://127.0.0.1:{self.port}/invocations"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5)
+                return
+            except OSError:
+                assert self.process.poll() is None, "the genuine server ended"
+                time.sleep(0.2)
+        raise AssertionError("the genuine server does not answer")
+
+    def stop(self):
+        os.killpg(self.process.pid, 15)
+        self.process.wait()
+
+
+def main():
+    outcomes = []
+
+    def check(name, passed, told):
+        outcomes.append(passed)
+        if not passed:
+            print(f"FAIL  {name}: {told}", flush=True)
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        home = os.path.join(folder, "home")
+        server = Server(BINARY, home, "--python", PYTHON)
+        environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+        trained = subprocess.run([PYTHON, "-c", TRAIN, folder], env=environment, capture_output=True, text=True, timeout=300)
+        assert trained.returncode == 0, trained.stderr[-3000:]
+        for name in ("named", "table"):
+            genuine = Genuine(os.path.join(folder, name))
+            url = f"{server.url}/serve/{name}/invocations"
+            for _ in range(300):
+                if ask(url, {"inputs": ROWS})[0] == 200:
+                    break
+                time.sleep(0.2)
+            for shape, body in shapes(name == "named"):
+                (status, ours), (expected, theirs) = ask(url, body), ask(genuine.url, body)
+                same = status == expected and (status != 200 or close(ours["predictions"], theirs["predictions"]))
+                check(f"{name}, {shape}", same, f"ours {status} {ours}; MLflow's {expected} {theirs}")
+            if name == "named":
+                table = ("temp,hr,hum\n" + "\n".join(",".join(map(str, row)) for row in ROWS)).encode()
+                (status, ours), (expected, theirs) = ask(url, table, "text/csv"), ask(genuine.url, table, "text/csv")
+                check("named, CSV", status == expected == 200 and close(ours["predictions"], theirs["predictions"]), f"{ours}; {theirs}")
+                for what, body in WRONG.items():
+                    (status, ours), (expected, theirs) = ask(url, body), ask(genuine.url, body)
+                    told = ours.get("message") and ours.get("error_code") == theirs.get("error_code")
+                    check(f"wrong: {what}", 400 <= status < 500 and 400 <= expected < 500 and told, f"ours {status} {ours}; MLflow's {expected} {theirs}")
+                for what, (body, mine, its, why) in MEANT.items():
+                    status, expected = ask(url, body)[0], ask(genuine.url, body)[0]
+                    check(f"meant: {what}", (status, expected) == (mine, its), f"ours {status}, MLflow's {expected}, though {why}")
+                tensors = [{"name": name, "datatype": "FP64", "shape": [2], "data": [row[at] for row in ROWS]} for at, name in enumerate(NAMES)]
+                status, ours = ask(f"{server.url}/v2/models/{name}/infer", {"inputs": tensors})
+                theirs = ask(genuine.url, {"dataframe_split": {"columns": NAMES, "data": ROWS}})[1]
+                check("the same by V2", status == 200 and close(ours["outputs"][0]["data"], theirs["predictions"]), f"{ours}; {theirs}")
+            genuine.stop()
+        server.stop()
+    failed = outcomes.count(False)
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
