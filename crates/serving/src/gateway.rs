@@ -1,20 +1,19 @@
-//! Predict: features, answer, log; and routes that follow the event log.
+//! Predict: features, answer, log.
 
 use crate::canary::{self, Given};
 use crate::pool::ModelPool;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
-use crate::shadow::{self, Copied, ShadowLane, Sinks};
+use crate::shadow::{Copied, Sinks};
 use crate::signature;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, Deployment};
-use domain::spec::{LogSpec, ModelSpec, ServeSpec};
-use domain::{EntityKey, Event, Fault, Kind, ModelName, PredictionId, Recorded, Refusal, Row, Scalar, Timestamp, VersionNumber};
+use domain::spec::{LogSpec, ServeSpec};
+use domain::{EntityKey, Fault, Kind, ModelName, PredictionId, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use indexmap::IndexMap;
 use parking_lot::RwLock;
-use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, Signature, World, scalar_at};
-use reactor::{Activity, Worker};
-use std::collections::{HashMap, HashSet};
+use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, Signature, scalar_at};
+use reactor::Activity;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -91,15 +90,15 @@ pub struct GatewayConfig {
 
 /// Serves all models.
 pub struct Gateway {
-    pool: Arc<ModelPool>,
+    pub(crate) pool: Arc<ModelPool>,
     features: Arc<dyn FeatureSource>,
-    sealer: Arc<Sealer>,
-    sinks: Sinks,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) sinks: Sinks,
     config: GatewayConfig,
-    routes: RwLock<HashMap<ModelName, Arc<Route>>>,
+    pub(crate) routes: RwLock<HashMap<ModelName, Arc<Route>>>,
     counters: RwLock<HashMap<ModelName, Arc<Counters>>>,
     /// One change of routes at a time.
-    turn: tokio::sync::Mutex<()>,
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Gateway {
@@ -362,90 +361,6 @@ impl Gateway {
             mean_latency_us: counters.mean_latency_us(),
         }
     }
-
-    /// Brings all routes in line with the deployments: at start, and after the file was applied.
-    pub async fn follow_all(&self) -> Result<(), Fault> {
-        let deployments = World::new(self.sinks.store.snapshot()?).list::<Deployment>()?;
-        for deployment in deployments {
-            self.follow(&deployment.model).await?;
-        }
-        Ok(())
-    }
-
-    /// Brings one model's route in line with its deployment. The old route answers until the new one is ready.
-    pub async fn follow(&self, model: &ModelName) -> Result<(), Fault> {
-        let _turn = self.turn.lock().await;
-        let world = World::new(self.sinks.store.snapshot()?);
-        let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(()) };
-        let project = world.get::<AppliedProject>("project")?;
-        let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
-        let old = self.routes.read().get(model).cloned();
-        let mut broken = None;
-        let champion = match deployment.champion {
-            None => None,
-            Some(version) => match self.pool.get(model, version).await {
-                Ok(handle) => Some((version, handle)),
-                Err(error) => {
-                    tracing::error!(%model, %version, %error, "the champion does not load; what served before goes on");
-                    broken = Some(format!("version {version} does not load: {error}"));
-                    old.as_ref().and_then(|old| old.champion.clone())
-                }
-            },
-        };
-        let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
-        let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
-        let route = Route { champion, broken, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
-        self.routes.write().insert(model.clone(), Arc::new(route));
-        self.pool.keep_only(model, &deployment.versions());
-        Ok(())
-    }
-
-    async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Result<Vec<Arc<ShadowLane>>, Fault> {
-        let challenger = deployment.challenger.iter().map(|shadow| (shadow.version, shadow.needs));
-        let standing = deployment.shadows.iter().map(|version| (*version, None));
-        let mut lanes: Vec<Arc<ShadowLane>> = Vec::new();
-        for (version, needs) in challenger.chain(standing) {
-            let doubled = lanes.iter().any(|lane| lane.version == version);
-            if Some(version) == deployment.champion || doubled {
-                continue;
-            }
-            let kept = old.and_then(|old| old.shadows.iter().find(|lane| shadow::fits(lane, version, needs)));
-            if let Some(lane) = kept {
-                lanes.push(lane.clone());
-                continue;
-            }
-            // The first route of a process: an earlier one may have begun this rollout.
-            let before = match deployment.challenger.as_ref().filter(|_| old.is_none() && needs.is_some()) {
-                Some(shadow) => self.answered_before(model, version, shadow.since).await?,
-                None => HashSet::new(),
-            };
-            match self.pool.get(model, version).await {
-                Ok(handle) => lanes.push(ShadowLane::start(model, version, needs, before, handle, self.sinks.clone())),
-                Err(error) => tracing::error!(%model, %version, %error, "a shadow does not load"),
-            }
-        }
-        Ok(lanes)
-    }
-
-    async fn answered_before(&self, model: &ModelName, version: VersionNumber, since: Timestamp) -> Result<HashSet<String>, Fault> {
-        self.sealer.seal(&format!("prediction/{model}"), self.sinks.clock.event_now()).await?;
-        shadow::answered(&*self.sinks.rows, model, version, since).await
-    }
-
-    /// The worker that keeps routes in line with the log.
-    pub fn worker(self: &Arc<Self>) -> Arc<dyn Worker> {
-        Arc::new(Follower(self.clone()))
-    }
-}
-
-fn serve_spec(declared: Option<&ModelSpec>) -> ServeSpec {
-    let spec = declared.and_then(|model| model.serve.clone()).unwrap_or_default();
-    // A model that no file declares answers within the usual time.
-    if spec.deadline == domain::Span::default() { ServeSpec { deadline: domain::Span::from_ms(30_000), ..spec } } else { spec }
-}
-
-fn calendar(declared: Option<&ModelSpec>) -> Option<(Timestamp, domain::Span)> {
-    declared.and_then(|model| model.monitor.as_ref()).map(|monitor| (monitor.origin, monitor.window))
 }
 
 /// Why a model with a route does not answer.
@@ -501,36 +416,4 @@ fn answered_row(row: &Row, given: &Given) -> Row {
     let part = given.canary.into_iter().flat_map(|part| part.columns());
     logged.fields.extend(own.into_iter().chain(part).map(|(name, value)| (name.to_owned(), value)));
     logged
-}
-
-struct Follower(Arc<Gateway>);
-
-#[async_trait]
-impl Worker for Follower {
-    fn name(&self) -> &'static str {
-        "serving.routes"
-    }
-
-    fn wants(&self, event: &Event) -> bool {
-        model_of(event).is_some() || matches!(event, Event::ProjectApplied { .. })
-    }
-
-    async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
-        match model_of(&recorded.event) {
-            Some(model) => self.0.follow(model).await,
-            None => self.0.follow_all().await,
-        }
-    }
-}
-
-/// The model whose route an event may change.
-fn model_of(event: &Event) -> Option<&ModelName> {
-    match event {
-        Event::ChampionPromoted { model, .. }
-        | Event::RolloutAdvanced { model, .. }
-        | Event::RolloutAborted { model, .. }
-        | Event::RolloutResumed { model, .. }
-        | Event::GateDecided { model, .. } => Some(model),
-        _ => None,
-    }
 }

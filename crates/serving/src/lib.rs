@@ -7,6 +7,7 @@
 //! the model that it began with; only shadow copies may be dropped, and are counted; what a canary fails, the champion answers.
 
 mod canary;
+mod follow;
 mod gateway;
 mod labels;
 mod pool;

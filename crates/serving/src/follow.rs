@@ -1,0 +1,132 @@
+//! Routes follow the event log: whatever changes a deployment changes its model's route.
+
+use crate::canary;
+use crate::gateway::Gateway;
+use crate::route::Route;
+use crate::shadow::{self, ShadowLane};
+use async_trait::async_trait;
+use domain::entity::{AppliedProject, Deployment};
+use domain::spec::{ModelSpec, ServeSpec};
+use domain::{Event, Fault, ModelName, Recorded, Timestamp, VersionNumber};
+use ports::World;
+use reactor::Worker;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl Gateway {
+    /// Brings all routes in line with the deployments: at start, and after the file was applied.
+    pub async fn follow_all(&self) -> Result<(), Fault> {
+        let deployments = World::new(self.sinks.store.snapshot()?).list::<Deployment>()?;
+        for deployment in deployments {
+            self.follow(&deployment.model).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings one model's route in line with its deployment. The old route answers until the new one is ready.
+    pub async fn follow(&self, model: &ModelName) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        let world = World::new(self.sinks.store.snapshot()?);
+        let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(()) };
+        let project = world.get::<AppliedProject>("project")?;
+        let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
+        let old = self.routes.read().get(model).cloned();
+        let mut broken = None;
+        let champion = match deployment.champion {
+            None => None,
+            Some(version) => match self.pool.get(model, version).await {
+                Ok(handle) => Some((version, handle)),
+                Err(error) => {
+                    tracing::error!(%model, %version, %error, "the champion does not load; what served before goes on");
+                    broken = Some(format!("version {version} does not load: {error}"));
+                    old.as_ref().and_then(|old| old.champion.clone())
+                }
+            },
+        };
+        let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
+        let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
+        let route = Route { champion, broken, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
+        self.routes.write().insert(model.clone(), Arc::new(route));
+        self.pool.keep_only(model, &deployment.versions());
+        Ok(())
+    }
+
+    async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Result<Vec<Arc<ShadowLane>>, Fault> {
+        let challenger = deployment.challenger.iter().map(|shadow| (shadow.version, shadow.needs));
+        let standing = deployment.shadows.iter().map(|version| (*version, None));
+        let mut lanes: Vec<Arc<ShadowLane>> = Vec::new();
+        for (version, needs) in challenger.chain(standing) {
+            let doubled = lanes.iter().any(|lane| lane.version == version);
+            if Some(version) == deployment.champion || doubled {
+                continue;
+            }
+            let kept = old.and_then(|old| old.shadows.iter().find(|lane| shadow::fits(lane, version, needs)));
+            if let Some(lane) = kept {
+                lanes.push(lane.clone());
+                continue;
+            }
+            // The first route of a process: an earlier one may have begun this rollout.
+            let before = match deployment.challenger.as_ref().filter(|_| old.is_none() && needs.is_some()) {
+                Some(shadow) => self.answered_before(model, version, shadow.since).await?,
+                None => HashSet::new(),
+            };
+            match self.pool.get(model, version).await {
+                Ok(handle) => lanes.push(ShadowLane::start(model, version, needs, before, handle, self.sinks.clone())),
+                Err(error) => tracing::error!(%model, %version, %error, "a shadow does not load"),
+            }
+        }
+        Ok(lanes)
+    }
+
+    async fn answered_before(&self, model: &ModelName, version: VersionNumber, since: Timestamp) -> Result<HashSet<String>, Fault> {
+        self.sealer.seal(&format!("prediction/{model}"), self.sinks.clock.event_now()).await?;
+        shadow::answered(&*self.sinks.rows, model, version, since).await
+    }
+
+    /// The worker that keeps routes in line with the log.
+    pub fn worker(self: &Arc<Self>) -> Arc<dyn Worker> {
+        Arc::new(Follower(self.clone()))
+    }
+}
+
+fn serve_spec(declared: Option<&ModelSpec>) -> ServeSpec {
+    let spec = declared.and_then(|model| model.serve.clone()).unwrap_or_default();
+    // A model that no file declares answers within the usual time.
+    if spec.deadline == domain::Span::default() { ServeSpec { deadline: domain::Span::from_ms(30_000), ..spec } } else { spec }
+}
+
+fn calendar(declared: Option<&ModelSpec>) -> Option<(Timestamp, domain::Span)> {
+    declared.and_then(|model| model.monitor.as_ref()).map(|monitor| (monitor.origin, monitor.window))
+}
+
+struct Follower(Arc<Gateway>);
+
+#[async_trait]
+impl Worker for Follower {
+    fn name(&self) -> &'static str {
+        "serving.routes"
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        model_of(event).is_some() || matches!(event, Event::ProjectApplied { .. })
+    }
+
+    async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
+        match model_of(&recorded.event) {
+            Some(model) => self.0.follow(model).await,
+            None => self.0.follow_all().await,
+        }
+    }
+}
+
+/// The model whose route an event may change.
+fn model_of(event: &Event) -> Option<&ModelName> {
+    match event {
+        Event::ChampionPromoted { model, .. }
+        | Event::RolloutAdvanced { model, .. }
+        | Event::RolloutAborted { model, .. }
+        | Event::RolloutResumed { model, .. }
+        | Event::GateDecided { model, .. } => Some(model),
+        _ => None,
+    }
+}
