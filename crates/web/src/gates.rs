@@ -100,7 +100,7 @@ fn row(report: &GateReport) -> Row {
         metric: figure.metric.clone(),
         new: maybe(figure.challenger),
         old: maybe(figure.champion),
-        bar: deciding.and_then(|check| bar(check.interval.as_ref()?, difference)),
+        bar: deciding.and_then(|check| bar(check.interval.as_ref()?, difference, check.limit.filter(|limit| *limit != 0.0))),
         checks: [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive]
             .map(|verdict| (verdict.word(), count(verdict)))
             .into_iter()

@@ -95,7 +95,8 @@ pub(crate) fn ladder(state: &WebState, world: &World, model: &RegisteredModel, d
             challenger: maybe(report.and_then(|report| report.figure.challenger)),
             champion: maybe(report.and_then(|report| report.figure.champion)),
             against: report.and_then(|report| report.champion).map(|number| number.0),
-            bar: decisive.and_then(|check| bar(check.interval.as_ref()?, check.challenger.zip(check.champion).map(|(new, old)| new - old))),
+            bar: decisive
+                .and_then(|check| bar(check.interval.as_ref()?, check.challenger.zip(check.champion).map(|(new, old)| new - old), None)),
             run: run.map(|run| (run.name, link::run(&run.id))),
             trained_until: version.trained_until.map_or(crate::format::NONE.into(), time),
             created: time(version.created),

@@ -167,12 +167,6 @@ fn read_step(
         is_live: step.state == StepState::Running,
     });
     let spec = version.as_ref().and_then(|version| version.spec.step.get(name));
-    let again = Action {
-        title: "Run this step again",
-        post: format!("/api/v1/pipeline-runs/{}/rerun", link::part(run.id.as_str())),
-        body: serde_json::json!({ "step": name }).to_string(),
-        command: format!("trimtab pipeline rerun {} --step {name}", run.id),
-    };
     Ok(Step {
         name: name.into(),
         state: step_word(step.state),
@@ -184,8 +178,24 @@ fn read_step(
         attempts: step.attempts.iter().map(|attempt| attempt_view(attempt, &base)).collect(),
         shown,
         log,
-        actions: if run.state.is_over() && step.state.is_over() { vec![again] } else { Vec::new() },
+        actions: step_actions(run, step),
     })
+}
+
+/// What may be done with a step of a run that is over.
+fn step_actions(run: &PipelineRun, step: &PipelineStep) -> Vec<Action> {
+    use domain::entity::RunState::{Cancelled, Failed};
+    if !run.state.is_over() || !step.state.is_over() {
+        return Vec::new();
+    }
+    let action = |title, verb: &str, field: &str| Action {
+        title,
+        post: format!("/api/v1/pipeline-runs/{}/{verb}", link::part(run.id.as_str())),
+        body: serde_json::json!({ (field): step.name }).to_string(),
+        command: format!("trimtab pipeline {verb} {} --{field} {}", run.id, step.name),
+    };
+    let from_here = matches!(run.state, Failed | Cancelled).then(|| action("Go on from here", "resume", "from"));
+    from_here.into_iter().chain([action("Run this step again", "rerun", "step")]).collect()
 }
 
 fn attempt_view(attempt: &StepAttempt, base: &str) -> Attempt {
