@@ -89,7 +89,12 @@ fn range(datatype: &str) -> Result<(i128, i128), Refusal> {
 }
 
 fn decode(raw: &[u8], datatype: &str) -> Result<Vec<Value>, Refusal> {
-    let float = |value: f64| Number::from_f64(value).map_or(Value::Null, Value::Number);
+    // Infinities as JSON's tensors have them; NaN is what is missing.
+    let float = |value: f64| match Number::from_f64(value) {
+        Some(number) => Value::Number(number),
+        None if value.is_nan() => Value::Null,
+        None => Value::String(if value > 0.0 { "Infinity" } else { "-Infinity" }.into()),
+    };
     fn pieces<const N: usize>(raw: &[u8]) -> Result<impl Iterator<Item = [u8; N]>, Refusal> {
         let (pieces, rest) = raw.as_chunks::<N>();
         if !rest.is_empty() {

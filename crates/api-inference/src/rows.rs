@@ -37,7 +37,7 @@ enum Values {
     Record(Record),
     Rows(Vec<Vec<Value>>),
     /// One column.
-    Values(Vec<Value>),
+    Column(Vec<Value>),
 }
 
 #[derive(Deserialize)]
@@ -108,7 +108,7 @@ fn of_values(values: Values, shape: &str, names: Names<'_>) -> Result<Vec<Record
         Values::Columns(columns) => of_columns(columns, shape),
         Values::Record(record) => Ok(vec![record]),
         Values::Rows(rows) => of_rows(rows, shape, names),
-        Values::Values(values) => of_rows(values.into_iter().map(|value| vec![value]).collect(), shape, names),
+        Values::Column(values) => of_rows(values.into_iter().map(|value| vec![value]).collect(), shape, names),
     }
 }
 

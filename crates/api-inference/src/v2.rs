@@ -205,7 +205,8 @@ async fn answer(
             .hint("binary_data_size says how many an input has")
             .into());
     }
-    let answers = api.gateway.predict(&name, rows::requests(records)?).await?;
+    let wanted = if version.is_some() { version } else { crate::wanted_version(headers)? };
+    let answers = api.gateway.predict_by(&name, rows::requests(records)?, wanted).await?;
     let wants = request.outputs.first().and_then(|wanted| wanted.parameters.binary_data);
     let in_binary = wants.or(request.parameters.binary_data_output).unwrap_or(false);
     Ok(respond(name, request.id, &served.signature, answers, in_binary))
@@ -254,6 +255,7 @@ fn respond(model_name: ModelName, id: Option<String>, signature: &Signature, ans
     let version = answers.first().map(|answer| answer.version.to_string()).unwrap_or_default();
     let ids: Vec<String> = answers.iter().map(|answer| answer.id.to_string()).collect();
     let logged = answers.iter().all(|answer| answer.logged);
+    let versions: Vec<String> = answers.iter().map(|answer| answer.version.to_string()).collect();
     let values: Vec<Scalar> = answers.into_iter().map(|answer| answer.value).collect();
     let kind = kind(&values, signature);
     let raw = in_binary.then(|| binary::bytes(&values, kind));
@@ -264,7 +266,11 @@ fn respond(model_name: ModelName, id: Option<String>, signature: &Signature, ans
         parameters: raw.as_ref().map(|raw| json!({ "binary_data_size": raw.len() })),
         data: raw.is_none().then(|| values.iter().map(json_value).collect()),
     };
-    let parameters = json!({ "prediction_ids": ids, "logged": logged });
+    let mut parameters = json!({ "prediction_ids": ids, "logged": logged });
+    // A canary has answered some of the rows.
+    if versions.iter().any(|one| *one != version) {
+        parameters["model_versions"] = json!(versions);
+    }
     let answer = Inferred { model_name, model_version: version, id, outputs: vec![output], parameters };
     match raw {
         None => Json(answer).into_response(),

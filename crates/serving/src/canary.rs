@@ -6,8 +6,8 @@
 use crate::pool::ModelPool;
 use crate::route::Route;
 use crate::shadow::Sinks;
+use crate::signature::Input;
 use arrow::array::UInt32Array;
-use arrow::record_batch::RecordBatch;
 use domain::entity::{Canary, CanarySeen, Deployment};
 use domain::{Actor, Batch, Event, Fault, ModelName, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use parking_lot::Mutex;
@@ -67,7 +67,7 @@ pub(crate) struct CanaryLane {
     since: Timestamp,
     min_requests: u64,
     hold: domain::Span,
-    handle: Arc<dyn ModelHandle>,
+    pub(crate) handle: Arc<dyn ModelHandle>,
     sinks: Sinks,
     seen: Mutex<Seen>,
     /// The log was told that the step has seen enough.
@@ -203,7 +203,7 @@ impl CanaryLane {
     /// Answers every row by the side that its entity gets; `all`: by the canary, as the caller asked.
     pub(crate) async fn answer(
         self: &Arc<Self>,
-        features: &RecordBatch,
+        input: &Input,
         rows: &[Row],
         all: bool,
         deadline: Duration,
@@ -213,7 +213,7 @@ impl CanaryLane {
         let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
         if !own.is_empty() {
             let began = Instant::now();
-            match self.handle.predict(&chosen(features, &own)?, deadline).await {
+            match chosen(input, &own)?.answered_by(&*self.handle, deadline).await {
                 Ok(values) if values.len() == own.len() => {
                     let latency = began.elapsed();
                     self.seen.lock().canary.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
@@ -224,7 +224,7 @@ impl CanaryLane {
                 }
                 answer => {
                     tracing::warn!(model = %self.model, version = %self.version, error = ?answer.err(), "the canary did not answer; the champion does");
-                    let champion_answers = self.by_champion(features, &own, deadline, champion, &mut given, Some(self.part(true))).await;
+                    let champion_answers = self.by_champion(input, &own, deadline, champion, &mut given, Some(self.part(true))).await;
                     // What the champion cannot answer either is the caller's mistake, not the canary's.
                     champion_answers?;
                     let mut seen = self.seen.lock();
@@ -233,7 +233,7 @@ impl CanaryLane {
             }
         }
         if !left.is_empty() {
-            self.by_champion(features, &left, deadline, champion, &mut given, None).await?;
+            self.by_champion(input, &left, deadline, champion, &mut given, None).await?;
         }
         self.tell_if_due();
         given.into_iter().map(|given| given.ok_or_else(|| PredictError::Unavailable("a row was left unanswered".into()))).collect()
@@ -241,7 +241,7 @@ impl CanaryLane {
 
     async fn by_champion(
         &self,
-        features: &RecordBatch,
+        input: &Input,
         rows: &[u32],
         deadline: Duration,
         (version, handle): (VersionNumber, &Arc<dyn ModelHandle>),
@@ -249,7 +249,7 @@ impl CanaryLane {
         part: Option<Part>,
     ) -> Result<(), PredictError> {
         let began = Instant::now();
-        let values = handle.predict(&chosen(features, rows)?, deadline).await?;
+        let values = chosen(input, rows)?.answered_by(&**handle, deadline).await?;
         let latency = began.elapsed();
         let mut seen = self.seen.lock();
         seen.champion.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
@@ -436,12 +436,13 @@ fn place(
 }
 
 /// Some rows of a batch.
-fn chosen(features: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, PredictError> {
-    if rows.len() == features.num_rows() {
-        return Ok(features.clone());
+fn chosen(input: &Input, rows: &[u32]) -> Result<Input, PredictError> {
+    if rows.len() == input.columns.num_rows() {
+        return Ok(input.clone());
     }
     let rows = UInt32Array::from(rows.to_vec());
-    let taken = arrow::compute::take_record_batch(features, &rows);
+    let taken = arrow::compute::take_record_batch(&input.columns, &rows);
+    let taken = taken.map(|columns| Input { columns, is_sent: input.is_sent });
     taken.map_err(|error| PredictError::Unavailable(Fault::because("splitting rows", error).to_string()))
 }
 

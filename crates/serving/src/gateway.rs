@@ -4,7 +4,7 @@ use crate::canary::{self, Given};
 use crate::pool::ModelPool;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
 use crate::shadow::{Copied, Sinks};
-use crate::signature;
+use crate::signature::{self, Input};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::spec::{LogSpec, ServeSpec};
@@ -180,8 +180,8 @@ impl Gateway {
         }
         let mut rows = self.open_rows(model, &route.spec, requests)?;
         let features = self.features_of(model, &route.spec, &rows).await?;
-        // What the caller sent goes through the model's door; what is looked up was made for it.
-        let features = if route.spec.features.is_empty() { signature::fit(&features, champion.signature())? } else { features };
+        let input = Input { columns: features, is_sent: route.spec.features.is_empty() };
+        let features = input.seen_by(champion.signature())?;
         counters.feature_misses.fetch_add(features.columns().iter().map(|column| column.null_count() as u64).sum(), Ordering::Relaxed);
         let deadline = route.spec.deadline.duration();
         for (index, row) in rows.iter_mut().enumerate() {
@@ -191,11 +191,11 @@ impl Gateway {
         }
         // Shadows are asked first: they answer while the champion does.
         for lane in &route.shadows {
-            let copied = Copied { features: features.clone(), rows: rows.clone(), deadline, _busy: self.sinks.activity.begin() };
+            let copied = Copied { input: input.clone(), rows: rows.clone(), deadline, _busy: self.sinks.activity.begin() };
             lane.ask(copied, self.config.wait_for_shadows).await;
         }
         let given = match lane {
-            Some(lane) => lane.answer(&features, &rows, wanted.is_some(), deadline, (version, &champion)).await,
+            Some(lane) => lane.answer(&input, &rows, wanted.is_some(), deadline, (version, &champion)).await,
             None => champion.predict(&features, deadline).await.map(|values| {
                 let latency_us = began.elapsed().as_micros() as i64;
                 values.into_iter().map(|value| Given { value, version, role: "champion", latency_us, canary: None }).collect()
@@ -208,11 +208,13 @@ impl Gateway {
         Ok(answers.map(|(row, given)| answer(row, given, stored)).collect())
     }
 
-    /// The champion of a model with what it takes and gives; `version`: only if it is this one. A model whose features are looked up takes
+    /// The champion of a model with what it takes and gives; `version`: this one, if it is champion or canary. A model whose features are looked up takes
     /// its entity's columns and those of the request, which its signature does not tell.
     pub fn served(&self, model: &ModelName, version: Option<VersionNumber>) -> Result<Served, Refusal> {
         let route = self.route(model)?;
         let (champion, handle) = route.champion.clone().ok_or_else(|| silent(model, &route))?;
+        let canary = route.canary.as_ref().filter(|lane| version == Some(lane.version));
+        let (champion, handle) = canary.map_or((champion, handle), |lane| (lane.version, lane.handle.clone()));
         if let Some(asked) = version.filter(|asked| *asked != champion) {
             return Err(Refusal::not_found(
                 "serve/version",

@@ -1,6 +1,6 @@
 //! A version that answers beside the champion: a bounded queue and one task.
 
-use arrow::record_batch::RecordBatch;
+use crate::signature::Input;
 use domain::entity::Deployment;
 use domain::{Actor, Batch, Event, Fault, ModelName, Row, Scalar, Timestamp, VersionNumber};
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ const QUEUE: usize = 1024;
 
 /// What a shadow is asked: the champion's rows, without its answers.
 pub(crate) struct Copied {
-    pub(crate) features: RecordBatch,
+    pub(crate) input: Input,
     pub(crate) rows: Vec<Row>,
     pub(crate) deadline: Duration,
     /// Counts as activity until it is answered.
@@ -97,7 +97,7 @@ async fn run(
     drop(starting);
     while let Some(copied) = asked.recv().await {
         let began = Instant::now();
-        let answer = handle.predict(&copied.features, copied.deadline).await;
+        let answer = copied.input.answered_by(&*handle, copied.deadline).await;
         let latency = began.elapsed().as_micros() as i64;
         let Some(lane) = lane.upgrade() else { return };
         match answer {

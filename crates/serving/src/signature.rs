@@ -3,7 +3,8 @@
 use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use domain::{Refusal, Scalar};
-use ports::{ColumnSpec, ColumnType, Inputs, Signature, scalar_at, scalars_to_array};
+use ports::{ColumnSpec, ColumnType, Inputs, ModelHandle, PredictError, Signature, scalar_at, scalars_to_array};
+use std::time::Duration;
 
 /// The names that values without names get, in their order; none if the model does not say.
 pub(crate) fn names(signature: &Signature) -> Option<Vec<String>> {
@@ -18,9 +19,29 @@ fn name(at: usize, column: &ColumnSpec) -> String {
     column.name.clone().unwrap_or_else(|| at.to_string())
 }
 
+/// What the versions of a model answer from: each takes of it what its own signature wants, so that a challenger may know a column more.
+#[derive(Clone)]
+pub(crate) struct Input {
+    pub(crate) columns: RecordBatch,
+    /// Whether the caller sent the features; those that are looked up are made for the model.
+    pub(crate) is_sent: bool,
+}
+
+impl Input {
+    /// The columns as a model takes them.
+    pub(crate) fn seen_by(&self, signature: &Signature) -> Result<RecordBatch, Refusal> {
+        if self.is_sent { fit(&self.columns, signature) } else { Ok(self.columns.clone()) }
+    }
+
+    /// One version's answer; what its door refuses, it does not answer.
+    pub(crate) async fn answered_by(&self, handle: &dyn ModelHandle, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        handle.predict(&self.seen_by(handle.signature())?, deadline).await
+    }
+}
+
 /// The columns that the model takes, in its order and of its types: whole numbers become floats where it wants floats, and floats without
 /// a fraction whole numbers where it wants these. Columns that it does not know are left out, as MLflow does.
-pub(crate) fn fit(rows: &RecordBatch, signature: &Signature) -> Result<RecordBatch, Refusal> {
+fn fit(rows: &RecordBatch, signature: &Signature) -> Result<RecordBatch, Refusal> {
     match &signature.inputs {
         Inputs::Unknown => Ok(rows.clone()),
         Inputs::Other(why) => Err(Refusal::invalid("serve/signature", format!("this model is not served by rows: {why}"))

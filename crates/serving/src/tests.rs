@@ -68,6 +68,16 @@ impl Kept {
         for number in [1, 2] {
             models.install(VersionNumber(number), |rows| Ok(vec![Scalar::Float(1.0); rows.num_rows()]));
         }
+        // 4 takes `temp` alone, 5 `temp` and `hum`; 5 says what it saw.
+        let takes = |names: &[&str]| {
+            let columns: Vec<String> =
+                names.iter().map(|name| format!(r#"{{"type": "double", "name": "{name}", "required": true}}"#)).collect();
+            ports::Signature::parse(&format!("signature: {{inputs: '[{}]'}}", columns.join(", ")))
+        };
+        for (number, names) in [(4, &["temp"][..]), (5, &["temp", "hum"][..])] {
+            models.sign(VersionNumber(number), takes(names));
+            models.install(VersionNumber(number), |rows| Ok(vec![Scalar::Float(rows.num_columns() as f64); rows.num_rows()]));
+        }
         // Does not bear the cold.
         models.install(VersionNumber(3), |rows| {
             let cold = ports::scalar_at(rows.column(0), 0).as_f64().is_some_and(|temp| temp < 0.0);
@@ -182,4 +192,25 @@ async fn what_a_canary_fails_the_champion_answers_and_its_counts_outlive_the_pro
     assert_eq!(told(), [(1, 1), (4, 1)], "enough for the step, over both processes");
     drop(kept.start().await);
     assert_eq!(told().len(), 2, "told once");
+}
+
+/// What the champion's signature did not know was taken away before the shadows were asked: a challenger with one feature more failed every
+/// answer, and could never be let out.
+#[tokio::test]
+async fn a_shadow_sees_a_column_that_the_champion_does_not_know() {
+    let kept = Kept::default();
+    let mut deployment = Deployment::new(model());
+    deployment.champion = Some(VersionNumber(4));
+    deployment.shadows = vec![VersionNumber(5)];
+    let batch = Batch::new(Actor::System("test".into()), Timestamp::from_ms(0)).put(&deployment).put(&version(4)).put(&version(5));
+    kept.store.commit(batch).await.unwrap();
+    let house = kept.start().await;
+    let columns = [("hum".to_owned(), Scalar::Float(0.1)), ("temp".to_owned(), Scalar::Float(0.5))].into();
+    let request = PredictRequest { id: None, time: None, columns };
+    let answer = house.gateway.predict(&model(), vec![request]).await.unwrap().remove(0);
+    house.activity.idle().await;
+    assert_eq!(answer.value, Scalar::Float(1.0), "the champion takes one column");
+    let status = house.gateway.status().remove(0);
+    let shadow = status.versions.iter().find(|one| one.role == "shadow").unwrap();
+    assert_eq!((shadow.answered, shadow.failed), (1, 0));
 }
