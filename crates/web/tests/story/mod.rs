@@ -305,7 +305,13 @@ impl Story {
             skipped: champion.is_none() && text.contains("champion"),
             champion,
             value: Some(champion.map_or(new, |old| new - old)),
-            limit: Some(if text.contains("60") { 60.0 } else if text.contains("margin") { 1.0 } else { 0.0 }),
+            limit: Some(if text.contains("60") {
+                60.0
+            } else if text.contains("margin") {
+                1.0
+            } else {
+                0.0
+            }),
             n: Some(168),
             needed: (verdict == Verdict::Inconclusive).then_some(1_175),
             method: interval.as_ref().map(|interval| interval.method.clone()),
