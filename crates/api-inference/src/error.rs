@@ -113,11 +113,12 @@ impl IntoResponse for V2Error {
                 response
             }
             ServeError::Fault(fault) => {
-                let (full, code) = (matches!(fault, Fault::Full(_)), "server/fault");
                 tracing::error!(%fault, "a prediction failed");
-                let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
-                let error = "the server failed; its log says why".to_owned();
-                (status, Json(V2Body { error, code: code.into(), hint: None, place: None })).into_response()
+                let (status, code, error) = match fault {
+                    Fault::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "server/full", "the disk of the server is full"),
+                    _ => (StatusCode::INTERNAL_SERVER_ERROR, "server/fault", "the server failed; its log says why"),
+                };
+                (status, Json(V2Body { error: error.into(), code: code.into(), hint: None, place: None })).into_response()
             }
         }
     }

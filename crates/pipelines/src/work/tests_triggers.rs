@@ -99,6 +99,14 @@ impl Yard {
         decide(&*self.store, |world| commands::request(world, &request, &Actor::User("ann".into()), now)).await
     }
 
+    /// Waits for something that another task commits: it is looked at again after each event.
+    async fn until(&self, is: impl Fn() -> bool) {
+        let mut head = self.store.head();
+        while !is() {
+            head.changed().await.unwrap();
+        }
+    }
+
     fn open(&self) {
         *self.gate.0.lock() = true;
         self.gate.1.notify_all();
@@ -200,37 +208,25 @@ async fn runs_that_overlap_wait_or_are_refused_or_take_the_place() {
         let word = serde_json::to_value(overlap).unwrap();
         let yard = Yard::new(&format!("[p]\noverlap = {word}\n[p.step.a]\nrun = [\"wait\"]\ncache = false")).await;
         let first = yard.ask("p").await.unwrap();
-        let hear = |from: u64| async move { from };
-        let mut heard = hear(0).await;
+        let mut heard = 0;
         for recorded in yard.store.events(heard, 10).unwrap() {
             heard = recorded.seq;
             yard.engine.worker().work(&recorded).await.unwrap();
         }
-        until(|| yard.runs()[0].state == RunState::Running).await;
+        yard.until(|| yard.runs()[0].state == RunState::Running).await;
         yard.clock.advance_to(at("2026-11-20T01:00:00Z"));
         let second = yard.ask("p").await;
         assert_eq!(second.is_err(), overlap == Overlap::Skip, "{overlap:?}: {second:?}");
         for recorded in yard.store.events(heard, 10).unwrap() {
             yard.engine.worker().work(&recorded).await.unwrap();
         }
-        until(|| yard.runs().iter().map(|run| run.state).collect::<Vec<_>>() == states).await;
+        yard.until(|| yard.runs().iter().map(|run| run.state).collect::<Vec<_>>() == states).await;
         assert_eq!(yard.runs()[0].cancel_asked, overlap == Overlap::CancelOlder);
         yard.open();
         yard.settle(0).await;
         assert!(yard.runs().iter().all(|run| run.state.is_over()), "{overlap:?}: {:?}", yard.runs());
         assert_eq!(yard.runs()[0].id, first);
     }
-}
-
-/// Waits for something that another task does, a while at most.
-async fn until(is: impl Fn() -> bool) {
-    for _ in 0..2000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("it did not come to it");
 }
 
 #[tokio::test]
