@@ -269,6 +269,7 @@ async fn versions_of_a_pipeline_wait_for_its_end_and_are_judged_before_its_windo
         ended: None,
         error: None,
         again: None,
+        root: None,
     };
     house.commit(|batch| batch.put(&run)).await;
     house.register(2, Some(day(91)), Some("retrain-1")).await;

@@ -327,6 +327,7 @@ async fn retrainings_that_come_to_nothing_escalate() {
         ended: None,
         error: None,
         again: None,
+        root: None,
     };
     let failed =
         Event::PipelineRunFinished { pipeline_run: id, pipeline: "retrain".into(), state: RunState::Failed, error: Some("exit 1".into()) };

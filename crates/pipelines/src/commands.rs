@@ -26,6 +26,27 @@ pub struct Request {
     pub fingerprint: Fingerprint,
     pub cause: Option<u64>,
     pub thread: Option<String>,
+    /// Another definition than the applied project's: that of a commit, or of an older version.
+    pub spec: Option<PipelineSpec>,
+    /// Where its steps work, if that is not the project's folder: a checkout.
+    pub root: Option<String>,
+}
+
+impl Request {
+    /// The next run of a pipeline as the project declares it, in the project's folder.
+    pub fn new(pipeline: impl Into<String>, trigger: Trigger, fingerprint: Fingerprint) -> Self {
+        Request {
+            id: None,
+            pipeline: pipeline.into(),
+            params: IndexMap::new(),
+            trigger,
+            fingerprint,
+            cause: None,
+            thread: None,
+            spec: None,
+            root: None,
+        }
+    }
 }
 
 /// The declared pipeline.
@@ -52,7 +73,10 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
     {
         return Ok((batch, id.clone()));
     }
-    let spec = declared(world, &request.pipeline)?;
+    let spec = match &request.spec {
+        Some(spec) => spec.clone(),
+        None => declared(world, &request.pipeline)?,
+    };
     check::check(&request.pipeline, &spec)?;
     let allowed = match &request.trigger.kind {
         TriggerKind::Api => spec.on.iter().any(|on| on == "api"),
@@ -77,7 +101,8 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
     for step in spec.step.keys() {
         batch.write(&PipelineStep::waiting(id.clone(), step));
     }
-    queue(&mut batch, PipelineRun { version, params, ..PipelineRun::queued(id.clone(), &request.pipeline, request.trigger.clone(), now) });
+    let queued = PipelineRun::queued(id.clone(), &request.pipeline, request.trigger.clone(), now);
+    queue(&mut batch, PipelineRun { version, params, root: request.root.clone(), ..queued });
     Ok((batch, id))
 }
 

@@ -113,15 +113,7 @@ fn request(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<(Batch, PipelineRunId), CommitError> {
-    let request = Request {
-        id,
-        pipeline: firing.pipeline.into(),
-        params: IndexMap::new(),
-        trigger,
-        fingerprint: firing.fingerprint.clone(),
-        cause: None,
-        thread: None,
-    };
+    let request = Request { id, ..Request::new(firing.pipeline, trigger, firing.fingerprint.clone()) };
     commands::request(world, &request, actor, now)
 }
 
@@ -226,14 +218,12 @@ pub fn advance(world: &World, id: &str, fingerprint: &Fingerprint, actor: &Actor
         let at = backfill.next;
         let number = (at - backfill.from).ms() / backfill.every.ms() + 1;
         let kind = TriggerKind::Backfill { backfill: backfill.id.clone(), at };
+        let trigger = Trigger { kind: kind.clone(), time: at, holdout_to: at };
         let request = Request {
             id: Some(PipelineRunId::new(format!("{}-{number}", backfill.id))),
-            pipeline: backfill.pipeline.clone(),
             params: backfill.params.clone(),
-            trigger: Trigger { kind: kind.clone(), time: at, holdout_to: at },
-            fingerprint: fingerprint.clone(),
-            cause: None,
             thread: Some(backfill.id.clone()),
+            ..Request::new(backfill.pipeline.clone(), trigger, fingerprint.clone())
         };
         match commands::request(world, &request, actor, now) {
             Ok((asked, id)) => {

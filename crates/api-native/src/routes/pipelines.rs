@@ -92,7 +92,7 @@ pub(super) async fn request(
     };
     let now = api.clock.event_now();
     let trigger = Trigger { kind, time: now, holdout_to: now };
-    let request = Request { id: None, pipeline, params: params.unwrap_or_default(), trigger, fingerprint, cause: None, thread: None };
+    let request = Request { params: params.unwrap_or_default(), ..Request::new(pipeline, trigger, fingerprint) };
     let pipeline_run = api.decide(&actor, |world, actor, now| commands::request(world, &request, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(Requested { pipeline_run })))
 }

@@ -313,6 +313,7 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
             ended: None,
             error: (state == RunState::Failed).then(|| "step train: exit 1".into()),
             again: None,
+            root: None,
         });
     }
     let step =

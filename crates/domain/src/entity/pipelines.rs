@@ -143,6 +143,9 @@ pub struct PipelineRun {
     /// Set when it repeats another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Again>,
+    /// Where its steps work, if that is not the project's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 impl PipelineRun {
@@ -161,6 +164,7 @@ impl PipelineRun {
             ended: None,
             error: None,
             again: None,
+            root: None,
         }
     }
 }

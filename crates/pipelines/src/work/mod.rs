@@ -367,12 +367,9 @@ impl Engine {
         let fingerprint = fingerprint(&*self.store, pipeline).map_err(|e| as_fault("looking at a pipeline's code", e))?;
         let request = Request {
             id: Some(id.clone()),
-            pipeline: pipeline.into(),
-            params: IndexMap::new(),
-            trigger,
-            fingerprint,
             cause: Some(recorded.seq),
             thread: recorded.thread.clone(),
+            ..Request::new(pipeline, trigger, fingerprint)
         };
         let actor = Actor::System(NAME.into());
         let asked = decide(&*self.store, |world| commands::request(world, &request, &actor, recorded.at)).await;

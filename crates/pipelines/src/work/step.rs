@@ -59,7 +59,10 @@ impl Engine {
     async fn prepare(&self, job: &Job, name: &str, step: &mut PipelineStep) -> Result<Place, StepFailure> {
         let world = World::new(self.store.snapshot()?);
         let project = world.get::<AppliedProject>("project")?;
-        let project = project.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
+        let mut project = project.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
+        if let Some(root) = &job.run.root {
+            project.root.clone_from(root);
+        }
         let last = world.get::<LastStepKey>(&format!("{}/{name}", job.run.pipeline))?;
         let spec = job.version.spec.step.get(name).cloned();
         let spec = spec.ok_or_else(|| Fault::broken(format!("step {name} is not in version {}", job.version.number)))?;

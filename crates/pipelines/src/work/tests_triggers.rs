@@ -87,15 +87,9 @@ impl Yard {
 
     async fn ask(&self, pipeline: &str) -> Result<PipelineRunId, CommitError> {
         let now = self.clock.event_now();
-        let request = Request {
-            id: None,
-            pipeline: pipeline.into(),
-            params: IndexMap::new(),
-            trigger: Trigger { kind: TriggerKind::Command, time: now, holdout_to: now },
-            fingerprint: Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None },
-            cause: None,
-            thread: None,
-        };
+        let trigger = Trigger { kind: TriggerKind::Command, time: now, holdout_to: now };
+        let fingerprint = Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None };
+        let request = Request::new(pipeline, trigger, fingerprint);
         decide(&*self.store, |world| commands::request(world, &request, &Actor::User("ann".into()), now)).await
     }
 

@@ -213,15 +213,9 @@ fn columns<const N: usize>(row: [(&str, Scalar); N]) -> IndexMap<String, Scalar>
 /// A person starts the first training, under a name of its own so that asking twice makes one.
 async fn first_model(app: &App) -> anyhow::Result<()> {
     let now = app.ports.clock.event_now();
-    let request = Request {
-        id: Some(PipelineRunId::new("retrain-1")),
-        pipeline: "retrain".into(),
-        params: IndexMap::new(),
-        trigger: Trigger { kind: TriggerKind::Command, time: now, holdout_to: now },
-        fingerprint: fingerprint(&*app.ports.store, "retrain")?,
-        cause: None,
-        thread: None,
-    };
+    let trigger = Trigger { kind: TriggerKind::Command, time: now, holdout_to: now };
+    let asked = Request::new("retrain", trigger, fingerprint(&*app.ports.store, "retrain")?);
+    let request = Request { id: Some(PipelineRunId::new("retrain-1")), ..asked };
     let ann = Actor::User("ann".into());
     decide(&*app.ports.store, |world| pipelines::commands::request(world, &request, &ann, now)).await?;
     Ok(())

@@ -30,6 +30,7 @@ pub fn pipeline_run(id: &PipelineRunId, at: &str, incident: Option<&str>, state:
         ended: state.is_over().then(|| day(at) + Span::from_ms(31_000)),
         error: None,
         again: None,
+        root: None,
     }
 }
 
