@@ -15,8 +15,12 @@ pub struct ProjectFile {
     /// The file's name, for messages.
     #[serde(default = "default_name")]
     pub name: String,
-    /// The file's text.
-    pub toml: String,
+    /// The file's text: TOML, or YAML where the name ends so.
+    #[serde(alias = "toml")]
+    pub text: String,
+    /// The profile to lay over it.
+    #[serde(default)]
+    pub profile: Option<String>,
 }
 
 fn default_name() -> String {

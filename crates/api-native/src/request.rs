@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use domain::spec::ParamValue;
 use domain::{Actor, Kind, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
@@ -89,6 +90,19 @@ pub(crate) fn scalars(list: &str, records: Vec<Record>) -> Result<Vec<IndexMap<S
         columns.collect()
     });
     rows.collect()
+}
+
+/// Parameters of a pipeline: single values and lists of them.
+pub(crate) fn params(record: Record) -> Result<IndexMap<String, ParamValue>, Refusal> {
+    let read = |(name, value): (String, Value)| {
+        let place = || format!("params.{name}");
+        let value = match value {
+            Value::Array(values) => ParamValue::List(values.into_iter().map(|value| scalar(value, place)).collect::<Result<_, _>>()?),
+            value => ParamValue::One(scalar(value, place)?),
+        };
+        Ok((name, value))
+    };
+    record.into_iter().map(read).collect()
 }
 
 /// A single value.

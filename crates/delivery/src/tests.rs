@@ -270,6 +270,7 @@ async fn versions_of_a_pipeline_wait_for_its_end_and_are_judged_before_its_windo
         error: None,
         again: None,
         root: None,
+        inputs: Default::default(),
     };
     house.commit(|batch| batch.put(&run)).await;
     house.register(2, Some(day(91)), Some("retrain-1")).await;

@@ -328,6 +328,7 @@ async fn retrainings_that_come_to_nothing_escalate() {
         error: None,
         again: None,
         root: None,
+        inputs: Default::default(),
     };
     let failed =
         Event::PipelineRunFinished { pipeline_run: id, pipeline: "retrain".into(), state: RunState::Failed, error: Some("exit 1".into()) };

@@ -1,52 +1,78 @@
 //! What is wrong with a pipeline, found before anything runs.
 
+use crate::graph::{self, Source};
 use crate::sweep;
 use crate::template::{self, Piece};
 use crate::triggers;
+use crate::when;
 use crate::work::SWEEP_OUTPUTS;
-use domain::spec::{PipelineSpec, StepSpec};
-use domain::{Name, Refusal};
-use std::collections::{BTreeMap, BTreeSet};
+use domain::spec::{Items, ParamType, ParamValue, PipelineSpec, StepSpec};
+use domain::{Name, Refusal, Scalar};
+use indexmap::IndexMap;
 
-/// `step` waits for `needs`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Edge {
-    pub step: String,
-    pub needs: String,
-}
-
-/// The edges of a pipeline: from artifacts, and from `after`.
-pub fn edges(spec: &PipelineSpec) -> BTreeSet<Edge> {
-    let mut edges = BTreeSet::new();
-    for (step, declared) in &spec.step {
-        let from_inputs = declared.input.values().filter_map(|source| source.split_once('.')).map(|(needs, _)| needs);
-        for needs in from_inputs.chain(declared.after.iter().map(String::as_str)) {
-            edges.insert(Edge { step: step.clone(), needs: needs.into() });
+/// Refuses the first thing that could not work in any of a project's pipelines, what one asks of another included.
+pub fn check_all(pipelines: &IndexMap<String, PipelineSpec>) -> Result<(), Refusal> {
+    let mut calls = Vec::new();
+    for (name, spec) in pipelines {
+        check(name, spec)?;
+        for (step, declared) in spec.step.iter().chain(&spec.on_exit) {
+            let Some(called) = &declared.pipeline else { continue };
+            let place = place_of(name, spec, step);
+            let target = pipelines.get(called).ok_or_else(|| {
+                let names: Vec<&str> = pipelines.keys().map(String::as_str).collect();
+                Refusal::invalid("step/pipeline", format!("there is no pipeline `{called}`"))
+                    .hint(format!("pipelines: {}", names.join(", ")))
+                    .at(place.clone())
+            })?;
+            check_call(declared, called, target, spec).map_err(|refusal| refusal.at(place))?;
+            calls.push(graph::Edge { step: name.clone(), needs: called.clone() });
         }
     }
-    edges
-}
-
-/// A step and all that must be done before it.
-pub fn needed_for(spec: &PipelineSpec, step: &str) -> BTreeSet<String> {
-    reached(step, edges(spec).into_iter().map(|edge| (edge.step, edge.needs)))
-}
-
-/// A step and all that waits for it, through others too.
-pub fn depending_on(spec: &PipelineSpec, step: &str) -> BTreeSet<String> {
-    reached(step, edges(spec).into_iter().map(|edge| (edge.needs, edge.step)))
-}
-
-fn reached(start: &str, links: impl Iterator<Item = (String, String)>) -> BTreeSet<String> {
-    let mut leads: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    links.for_each(|(from, to)| leads.entry(from).or_default().push(to));
-    let mut reached = BTreeSet::new();
-    let mut waiting = vec![start.to_owned()];
-    while let Some(step) = waiting.pop() {
-        waiting.extend(leads.remove(&step).unwrap_or_default());
-        reached.insert(step);
+    match graph::cycle(pipelines.keys(), calls) {
+        None => Ok(()),
+        Some(path) => {
+            let what = format!("the pipelines call each other without end: {}", path.join(" -> "));
+            Err(Refusal::invalid("pipeline/cycle", what).at(format!("pipeline.{}", path[0])).hint("take one of these steps away"))
+        }
     }
-    reached
+}
+
+/// What a step gives another pipeline, and takes of it.
+fn check_call(step: &StepSpec, called: &str, target: &PipelineSpec, caller: &PipelineSpec) -> Result<(), Refusal> {
+    for (param, value) in &step.params {
+        let Some(declared) = target.params.get(param) else {
+            let names: Vec<&str> = target.params.keys().map(String::as_str).collect();
+            return Err(Refusal::invalid("step/params", format!("pipeline {called} has no parameter `{param}`"))
+                .hint(if names.is_empty() { "it has none".into() } else { format!("parameters: {}", names.join(", ")) }));
+        };
+        match value {
+            // What a placeholder becomes is known when it runs.
+            ParamValue::One(Scalar::Text(text)) if text.contains('{') => check_text(text, step, caller)?,
+            value => drop(declared.accept(param, value)?),
+        }
+    }
+    let given = |name: &String| step.params.contains_key(name);
+    if let Some((missing, _)) = target.params.iter().find(|(name, declared)| declared.default_value().is_none() && !given(name)) {
+        return Err(Refusal::invalid("step/params", format!("pipeline {called} must be given its parameter `{missing}`"))
+            .hint(format!("params = {{ {missing} = .. }}")));
+    }
+    if let Some(missing) = target.inputs.iter().find(|input| !step.input.contains_key(*input)) {
+        return Err(Refusal::invalid("step/input", format!("pipeline {called} must be given its input `{missing}`"))
+            .hint(format!("in = {{ {missing} = \"STEP.OUTPUT\" }}")));
+    }
+    if let Some(more) = step.input.keys().find(|input| !target.inputs.contains(input)) {
+        return Err(Refusal::invalid("step/input", format!("pipeline {called} takes no input `{more}`"))
+            .hint(format!("its `inputs`: {}", target.inputs.join(", "))));
+    }
+    for (output, source) in &step.output {
+        check_source(output, source, target)?;
+    }
+    Ok(())
+}
+
+fn place_of(pipeline: &str, spec: &PipelineSpec, step: &str) -> String {
+    let part = if spec.step.contains_key(step) { "step" } else { "on_exit" };
+    format!("pipeline.{pipeline}.{part}.{step}")
 }
 
 /// Refuses the first thing that could not work, with its place (`pipeline.NAME.step.STEP`).
@@ -57,11 +83,19 @@ pub fn check(name: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
         return Err(Refusal::invalid("pipeline/empty", format!("pipeline {name} has no step")).at(place));
     }
     triggers::check_on(name, spec)?;
-    for (step, declared) in &spec.step {
-        let place = format!("{place}.step.{step}");
-        check_step(step, declared, spec).map_err(|refusal| if refusal.place.is_some() { refusal } else { refusal.at(place) })?;
+    for (param, declared) in &spec.params {
+        let at = |refusal: Refusal| refusal.at(format!("{place}.params.{param}"));
+        Name::parse(param).map_err(at)?;
+        declared.check(param).map_err(at)?;
     }
-    match cycle(spec) {
+    for (step, declared) in spec.step.iter().chain(&spec.on_exit) {
+        let at = |refusal: Refusal| if refusal.place.is_some() { refusal } else { refusal.at(place_of(name, spec, step)) };
+        check_step(step, declared, spec).map_err(at)?;
+    }
+    if let Some(twice) = spec.on_exit.keys().find(|step| spec.step.contains_key(*step)) {
+        return Err(Refusal::invalid("step/twice", format!("`{twice}` is a step and an exit step")).at(place_of(name, spec, twice)));
+    }
+    match graph::cycle(spec.step.keys().chain(spec.on_exit.keys()), graph::edges(spec)) {
         None => Ok(()),
         Some(path) => Err(Refusal::invalid("pipeline/cycle", format!("the steps wait for each other: {}", path.join(" -> ")))
             .at(place)
@@ -71,22 +105,31 @@ pub fn check(name: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
 
 fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<(), Refusal> {
     Name::parse(name)?;
-    let kinds = [!step.run.is_empty(), step.training_set.is_some(), !step.materialize.is_empty(), step.gate.is_some()];
+    if when::RESERVED.contains(&name) {
+        return Err(Refusal::invalid("step/name", format!("a step cannot be called `{name}`: placeholders and conditions use the word")));
+    }
+    let is_exit = pipeline.on_exit.contains_key(name) && !pipeline.step.contains_key(name);
+    let kinds =
+        [!step.run.is_empty(), step.training_set.is_some(), !step.materialize.is_empty(), step.gate.is_some(), step.pipeline.is_some()];
     if kinds.iter().filter(|is| **is).count() != 1 {
         return Err(Refusal::invalid(
             "step/kind",
-            format!("step {name} must have exactly one of `run`, `training_set`, `materialize`, `gate`"),
+            format!("step {name} must have exactly one of `run`, `training_set`, `materialize`, `gate`, `pipeline`"),
         ));
     }
+    let visible = if is_exit { &pipeline.on_exit } else { &pipeline.step };
     for (input, source) in &step.input {
-        check_source(input, source, pipeline)?;
+        for one in source.split('|') {
+            check_input(input, one.trim(), pipeline, visible)?;
+        }
     }
-    for needs in &step.after {
-        known_step(needs, pipeline)?;
+    for needs in step.after.iter().flat_map(|after| after.split('|')) {
+        known_step(needs.trim(), visible)?;
     }
     for (output, file) in &step.output {
         Name::parse(output)?;
-        if file.is_empty() || file.contains('/') || file.contains("..") {
+        let is_plain = !file.is_empty() && !file.contains('/') && !file.contains("..");
+        if step.pipeline.is_none() && !is_plain {
             return Err(Refusal::invalid("step/output", format!("output `{output}` must be a plain file name, not `{file}`")));
         }
     }
@@ -95,6 +138,10 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
             Refusal::invalid("step/output", "a training-set step has one output: its rows").hint("out = { rows = \"train.parquet\" }")
         );
     }
+    if !step.params.is_empty() && step.pipeline.is_none() {
+        return Err(Refusal::invalid("step/params", format!("step {name} is no other pipeline and takes no `params`"))
+            .hint("a command gets them by {params.NAME}"));
+    }
     if let Some(searched) = &step.sweep {
         if step.run.is_empty() {
             return Err(Refusal::invalid("step/sweep", format!("step {name} is a sweep without a command"))
@@ -102,48 +149,117 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
         }
         sweep::check(searched)?;
     }
+    check_each(name, step, pipeline)?;
+    if let Some(condition) = &step.when {
+        if is_exit {
+            return Err(Refusal::invalid("step/when", format!("exit step {name} always runs; it takes no `when`")));
+        }
+        when::check(condition, &step.each.keys().map(String::as_str).collect::<Vec<_>>(), pipeline)?;
+    }
     step.need.mem_bytes().map_err(|what| Refusal::invalid("step/need", what))?;
+    let short = |span: &Option<domain::Span>| span.is_some_and(|span| span.ms() <= 0);
+    if short(&step.timeout) || short(&step.heartbeat) {
+        return Err(Refusal::invalid("step/timeout", format!("step {name}: `timeout` and `heartbeat` must be longer than nothing")));
+    }
+    if step.heartbeat.is_some() && step.run.is_empty() {
+        return Err(Refusal::invalid("step/heartbeat", format!("step {name} has no command whose output could be its heartbeat")));
+    }
     if let Some(retry) = &step.retry
         && (retry.factor < 1.0 || !retry.factor.is_finite() || retry.max > 100)
     {
         return Err(Refusal::invalid("step/retry", "`retry.factor` must be at least 1 and `retry.max` at most 100"));
     }
-    check_holes(step, pipeline)
+    step.run.iter().try_for_each(|argument| check_text(argument, step, pipeline))?;
+    let texts = step.params.values().filter_map(|value| match value {
+        ParamValue::One(Scalar::Text(text)) => Some(text),
+        _ => None,
+    });
+    texts.into_iter().try_for_each(|text| check_text(text, step, pipeline))
 }
 
-fn check_holes(step: &StepSpec, pipeline: &PipelineSpec) -> Result<(), Refusal> {
-    for argument in &step.run {
-        for piece in template::parse(argument)? {
-            let Piece::Hole(kind, name) = piece else { continue };
-            let declared: Vec<&str> = match kind.as_str() {
-                "in" => step.input.keys().map(String::as_str).collect(),
-                "out" => step.output.keys().map(String::as_str).collect(),
-                "sweep" => step.sweep.as_ref().map(sweep::names).unwrap_or_default(),
-                _ => pipeline.params.keys().map(String::as_str).collect(),
-            };
-            if !declared.contains(&name.as_str()) {
-                return Err(Refusal::invalid("step/placeholder", format!("`{{{kind}.{name}}}` names nothing")).hint(format!(
-                    "declared under `{kind}`: {}",
-                    if declared.is_empty() { "nothing".into() } else { declared.join(", ") }
-                )));
+fn check_each(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<(), Refusal> {
+    if step.max_parallel == Some(0) || (step.max_parallel.is_some() && step.each.is_empty()) {
+        return Err(Refusal::invalid("step/each", format!("step {name}: `max_parallel` is for a step with `each`, and at least 1")));
+    }
+    if !step.each.is_empty() && step.sweep.is_some() {
+        return Err(Refusal::invalid("step/each", format!("step {name} has both `each` and `sweep`; a sweep runs its trials itself")));
+    }
+    for (item, items) in &step.each {
+        Name::parse(item)?;
+        let Items::From(source) = items else { continue };
+        let hint = "each = { region = [\"eu\", \"us\"] }, \"params.regions\", or \"STEP.OUTPUT\" of a JSON list";
+        match source.split_once('.') {
+            Some(("params", param)) => match pipeline.params.get(param) {
+                Some(declared) if declared.kind().is_none_or(|kind| kind == ParamType::List) => {}
+                Some(_) => {
+                    return Err(Refusal::invalid("step/each", format!("parameter `{param}` is no list"))
+                        .hint(format!("params = {{ {param} = [..] }}")));
+                }
+                None => return Err(Refusal::invalid("step/each", format!("there is no parameter `{param}`")).hint(hint)),
+            },
+            Some(_) if pipeline.on_exit.contains_key(name) => {
+                return Err(Refusal::invalid(
+                    "step/each",
+                    format!("exit step {name} can run over a list or a parameter, not over outputs"),
+                ));
             }
+            Some(_) => check_source(item, source, pipeline)?,
+            None => return Err(Refusal::invalid("step/each", format!("`{source}` is no list")).hint(hint)),
         }
     }
     Ok(())
 }
 
-fn known_step<'a>(needs: &str, pipeline: &'a PipelineSpec) -> Result<&'a StepSpec, Refusal> {
-    pipeline.step.get(needs).ok_or_else(|| {
-        let steps: Vec<&str> = pipeline.step.keys().map(String::as_str).collect();
-        Refusal::invalid("step/unknown", format!("there is no step `{needs}`")).hint(format!("steps: {}", steps.join(", ")))
+fn check_text(text: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<(), Refusal> {
+    let is_exit = pipeline.on_exit.values().any(|exit| std::ptr::eq(exit, step));
+    for piece in template::parse(text)? {
+        let Piece::Hole(kind, name) = piece else { continue };
+        let declared: Vec<&str> = match kind.as_str() {
+            "in" => step.input.keys().map(String::as_str).collect(),
+            "out" => step.output.keys().map(String::as_str).collect(),
+            "sweep" => step.sweep.as_ref().map(sweep::names).unwrap_or_default(),
+            "each" => step.each.keys().map(String::as_str).collect(),
+            "trigger" => vec!["time"],
+            "run" if is_exit => vec!["id", "state", "error"],
+            "run" => vec!["id"],
+            _ => pipeline.params.keys().map(String::as_str).collect(),
+        };
+        if !declared.contains(&name.as_str()) {
+            return Err(Refusal::invalid("step/placeholder", format!("`{{{kind}.{name}}}` names nothing"))
+                .hint(format!("declared under `{kind}`: {}", if declared.is_empty() { "nothing".into() } else { declared.join(", ") })));
+        }
+    }
+    Ok(())
+}
+
+fn known_step<'a>(needs: &str, steps: &'a IndexMap<String, StepSpec>) -> Result<&'a StepSpec, Refusal> {
+    steps.get(needs).ok_or_else(|| {
+        let names: Vec<&str> = steps.keys().map(String::as_str).collect();
+        Refusal::invalid("step/unknown", format!("there is no step `{needs}`")).hint(format!("steps: {}", names.join(", ")))
     })
 }
 
+fn check_input(input: &str, source: &str, pipeline: &PipelineSpec, visible: &IndexMap<String, StepSpec>) -> Result<(), Refusal> {
+    match graph::sources(source).next().flatten() {
+        Some(Source::Given(name)) if pipeline.inputs.iter().any(|given| given == name) => Ok(()),
+        Some(given @ Source::Given(_)) => {
+            Err(Refusal::invalid("step/input", format!("the pipeline has no input for `{}`", when::text_of(given)))
+                .hint(format!("its `inputs`: {}", if pipeline.inputs.is_empty() { "none".into() } else { pipeline.inputs.join(", ") })))
+        }
+        Some(Source::Output(step, output)) => check_output(step, output, visible),
+        None => Err(Refusal::invalid("step/input", format!("input `{input}` must be STEP.OUTPUT, not `{source}`"))),
+    }
+}
+
 fn check_source(input: &str, source: &str, pipeline: &PipelineSpec) -> Result<(), Refusal> {
-    let Some((step, output)) = source.split_once('.') else {
-        return Err(Refusal::invalid("step/input", format!("input `{input}` must be STEP.OUTPUT, not `{source}`")));
-    };
-    let of = known_step(step, pipeline)?;
+    match source.split_once('.') {
+        Some((step, output)) => check_output(step, output, &pipeline.step),
+        None => Err(Refusal::invalid("step/input", format!("`{input}` must be STEP.OUTPUT, not `{source}`"))),
+    }
+}
+
+fn check_output(step: &str, output: &str, steps: &IndexMap<String, StepSpec>) -> Result<(), Refusal> {
+    let of = known_step(step, steps)?;
     let made = SWEEP_OUTPUTS.iter().filter(|_| of.sweep.is_some()).map(|(output, _)| *output);
     let outputs: Vec<&str> = of.output.keys().map(String::as_str).chain(made).collect();
     if outputs.contains(&output) {
@@ -151,35 +267,6 @@ fn check_source(input: &str, source: &str, pipeline: &PipelineSpec) -> Result<()
     }
     Err(Refusal::invalid("step/input", format!("step {step} has no output `{output}`"))
         .hint(format!("its outputs: {}", if outputs.is_empty() { "none".into() } else { outputs.join(", ") })))
-}
-
-/// A cycle, as the steps along it, if there is one.
-fn cycle(spec: &PipelineSpec) -> Option<Vec<String>> {
-    let mut needs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for edge in edges(spec) {
-        needs.entry(edge.step).or_default().push(edge.needs);
-    }
-    let mut done = BTreeSet::new();
-    for start in spec.step.keys() {
-        let mut path: Vec<(String, usize)> = vec![(start.clone(), 0)];
-        while let Some((step, next)) = path.pop() {
-            if next == 0 && done.contains(&step) {
-                continue;
-            }
-            let Some(child) = needs.get(&step).and_then(|children| children.get(next)).cloned() else {
-                done.insert(step);
-                continue;
-            };
-            path.push((step, next + 1));
-            if let Some(at) = path.iter().position(|(on_path, _)| *on_path == child) {
-                let mut names: Vec<String> = path[at..].iter().map(|(name, _)| name.clone()).collect();
-                names.push(child);
-                return Some(names);
-            }
-            path.push((child, 0));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -203,22 +290,6 @@ mod tests {
         let spec =
             PipelineSpec { step: steps.iter().cloned().map(|(n, s)| (n.to_string(), s)).collect::<IndexMap<_, _>>(), ..Default::default() };
         check("p", &spec).err()
-    }
-
-    #[test]
-    fn what_is_before_and_after_a_step() {
-        let steps = [
-            ("a", step(&["x"], &[], &["t"], &[])),
-            ("b", step(&["x"], &[("t", "a.t")], &["t"], &[])),
-            ("c", step(&["x"], &[], &[], &["b"])),
-            ("d", step(&["x"], &[], &[], &["a"])),
-        ];
-        let spec = PipelineSpec { step: steps.into_iter().map(|(n, s)| (n.to_string(), s)).collect(), ..Default::default() };
-        let names = |found: BTreeSet<String>| found.into_iter().collect::<String>();
-        assert_eq!(names(needed_for(&spec, "c")), "abc");
-        assert_eq!(names(depending_on(&spec, "a")), "abcd");
-        assert_eq!(names(depending_on(&spec, "b")), "bc");
-        assert_eq!(names(depending_on(&spec, "d")), "d");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Decisions about whole pipeline runs.
 
-use crate::check;
-use domain::entity::{Again, AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trigger, TriggerKind};
-use domain::spec::{Overlap, PipelineSpec};
-use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Scalar, Timestamp};
+use crate::{check, graph};
+use domain::entity::{
+    Again, AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger, TriggerKind,
+};
+use domain::spec::{Overlap, ParamValue, PipelineSpec, step_of};
+use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Timestamp};
 use indexmap::IndexMap;
 use ports::{CommitError, World};
 
@@ -21,7 +23,9 @@ pub struct Request {
     /// `None`: the next number of the pipeline. Asking for an id twice makes one pipeline run.
     pub id: Option<PipelineRunId>,
     pub pipeline: String,
-    pub params: IndexMap<String, Scalar>,
+    pub params: IndexMap<String, ParamValue>,
+    /// What the step of another pipeline run gives it.
+    pub inputs: IndexMap<String, StepArtifact>,
     pub trigger: Trigger,
     pub fingerprint: Fingerprint,
     pub cause: Option<u64>,
@@ -39,6 +43,7 @@ impl Request {
             id: None,
             pipeline: pipeline.into(),
             params: IndexMap::new(),
+            inputs: IndexMap::new(),
             trigger,
             fingerprint,
             cause: None,
@@ -92,17 +97,21 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
         .into());
     }
     let params = merge_params(&spec, &request.params)?;
+    if let Some(missing) = spec.inputs.iter().find(|input| !request.inputs.contains_key(*input)) {
+        let what = format!("pipeline {} takes `{missing}` from the step of another pipeline, and cannot run alone", request.pipeline);
+        return Err(Refusal::invalid("pipeline/inputs", what).hint("call it by a step with `pipeline = ..`").into());
+    }
     make_room(world, &mut batch, &request.pipeline, &spec, &request.trigger.kind)?;
     let id = match &request.id {
         Some(id) => id.clone(),
         None => next_id(world, &request.pipeline)?,
     };
     let version = version_of(world, &mut batch, &request.pipeline, &spec, &request.fingerprint, now)?;
-    for step in spec.step.keys() {
+    for step in spec.step.keys().chain(spec.on_exit.keys()) {
         batch.write(&PipelineStep::waiting(id.clone(), step));
     }
     let queued = PipelineRun::queued(id.clone(), &request.pipeline, request.trigger.clone(), now);
-    queue(&mut batch, PipelineRun { version, params, root: request.root.clone(), ..queued });
+    queue(&mut batch, PipelineRun { version, params, inputs: request.inputs.clone(), root: request.root.clone(), ..queued });
     Ok((batch, id))
 }
 
@@ -119,7 +128,7 @@ fn make_room(world: &World, batch: &mut Batch, pipeline: &str, spec: &PipelineSp
                 batch.write(&run);
                 batch.say(Event::PipelineCancelRequested { pipeline_run: run.id });
             }
-            (Overlap::Skip, TriggerKind::Incident { .. }) | (Overlap::CancelOlder, _) => {}
+            (Overlap::Skip, TriggerKind::Incident { .. } | TriggerKind::Step { .. }) | (Overlap::CancelOlder, _) => {}
             _ => {
                 let what = format!("{} is under way, and {pipeline} skips what overlaps", run.id);
                 return Err(Refusal::conflict("pipeline/overlap", what).hint(format!("trimtab pipeline cancel {}", run.id)).into());
@@ -129,23 +138,28 @@ fn make_room(world: &World, batch: &mut Batch, pipeline: &str, spec: &PipelineSp
     Ok(())
 }
 
-pub(crate) fn merge_params(spec: &PipelineSpec, given: &IndexMap<String, Scalar>) -> Result<IndexMap<String, Scalar>, Refusal> {
-    let mut params = spec.params.clone();
-    for (name, value) in given {
-        let Some(default) = spec.params.get(name) else {
-            let names: Vec<&str> = spec.params.keys().map(String::as_str).collect();
-            return Err(Refusal::invalid("pipeline/param", format!("there is no parameter `{name}`"))
-                .hint(format!("parameters: {}", names.join(", "))));
-        };
-        let fits =
-            std::mem::discriminant(default) == std::mem::discriminant(value) || (default.as_f64().is_some() && value.as_f64().is_some());
-        if !fits && *default != Scalar::Null {
-            let what = format!("parameter `{name}` is {}, not {}", default.type_name(), value.type_name());
-            return Err(Refusal::invalid("pipeline/param", what).at(format!("params.{name}")));
-        }
-        params.insert(name.clone(), value.clone());
+/// The parameters of a run: what is given, else the default; one without a default must be given.
+pub(crate) fn merge_params(spec: &PipelineSpec, given: &IndexMap<String, ParamValue>) -> Result<IndexMap<String, ParamValue>, Refusal> {
+    if let Some(unknown) = given.keys().find(|name| !spec.params.contains_key(*name)) {
+        let names: Vec<&str> = spec.params.keys().map(String::as_str).collect();
+        return Err(Refusal::invalid("pipeline/param", format!("there is no parameter `{unknown}`")).hint(if names.is_empty() {
+            "the pipeline has none".into()
+        } else {
+            format!("parameters: {}", names.join(", "))
+        }));
     }
-    Ok(params)
+    let merged = spec.params.iter().map(|(name, declared)| {
+        let value = match (given.get(name), declared.default_value()) {
+            (Some(value), _) => declared.accept(name, value)?,
+            (None, Some(default)) => default.clone(),
+            (None, None) => {
+                return Err(Refusal::invalid("pipeline/param", format!("parameter `{name}` has no default and must be given"))
+                    .hint(format!("--param {name}=..")));
+            }
+        };
+        Ok((name.clone(), value))
+    });
+    merged.collect()
 }
 
 /// The number of the version with this hash; a new one if there is none.
@@ -209,8 +223,8 @@ pub fn rerun(
     let again = next_id(world, &old.pipeline)?;
     let spec = spec_of(world, &old)?;
     let names: Vec<String> = match step {
-        None => spec.step.keys().cloned().collect(),
-        Some(step) if spec.step.contains_key(step) => check::needed_for(&spec, step).into_iter().collect(),
+        None => spec.step.keys().chain(spec.on_exit.keys()).cloned().collect(),
+        Some(step) if spec.step.contains_key(step) => graph::needed_for(&spec, step).into_iter().collect(),
         Some(step) => {
             let names: Vec<&str> = spec.step.keys().map(String::as_str).collect();
             return Err(Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{step}`"))
@@ -238,7 +252,10 @@ pub fn rerun(
     let trigger = Trigger { kind: TriggerKind::Command, ..old.trigger };
     let queued = PipelineRun::queued(again.clone(), &old.pipeline, trigger, now);
     let repeats = Again { of: id.clone(), step: step.map(str::to_owned) };
-    queue(&mut batch, PipelineRun { version: old.version, params: old.params, again: Some(repeats), ..queued });
+    queue(
+        &mut batch,
+        PipelineRun { version: old.version, params: old.params, inputs: old.inputs, again: Some(repeats), root: old.root, ..queued },
+    );
     Ok((batch, again))
 }
 
@@ -277,7 +294,7 @@ pub fn resume(world: &World, id: &PipelineRunId, from: Option<&str>, actor: &Act
     let steps = world.scope::<PipelineStep>(id.as_str())?;
     let again = match from {
         None => Default::default(),
-        Some(from) if steps.iter().any(|step| step.name == from) => check::depending_on(&spec_of(world, &run)?, from),
+        Some(from) if steps.iter().any(|step| step.name == from) => graph::depending_on(&spec_of(world, &run)?, from),
         Some(from) => {
             let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
             return Err(Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{from}`"))
@@ -285,11 +302,14 @@ pub fn resume(world: &World, id: &PipelineRunId, from: Option<&str>, actor: &Act
                 .into());
         }
     };
+    let spec = spec_of(world, &run)?;
     for mut step in steps {
-        if step.state.is_done() && !again.contains(&step.name) {
+        let is_again = again.contains(step_of(&step.name));
+        let is_exit = spec.on_exit.contains_key(step_of(&step.name));
+        if step.state.is_done() && !is_again && !is_exit {
             continue;
         }
-        if again.contains(&step.name) {
+        if is_again {
             step.outputs.clear();
             step.training_set = None;
             step.sweep = None;

@@ -1,6 +1,7 @@
 //! Cache keys by component, so that "why did it run again" has an answer.
 
 use domain::Digest;
+use domain::entity::Item;
 use domain::spec::StepSpec;
 use indexmap::IndexMap;
 
@@ -12,6 +13,10 @@ pub struct KeyInput<'a> {
     pub params: IndexMap<String, String>,
     /// Input name to content.
     pub inputs: IndexMap<String, Digest>,
+    /// The values of the item that the step is for.
+    pub item: Item,
+    /// What else of the run the command is told: `trigger.time`, `run.id`.
+    pub told: IndexMap<&'static str, String>,
     /// File name to content.
     pub code: IndexMap<String, Digest>,
     /// Variables of the allow-list, with their values.
@@ -22,7 +27,7 @@ pub struct KeyInput<'a> {
     pub built_in: Option<Digest>,
 }
 
-/// The components by name: `command`, `params.NAME`, `in.NAME`, `code.FILE`, `env.NAME`, `environment`, `data`.
+/// The components by name: `command`, `params.NAME`, `in.NAME`, `each.NAME`, `trigger.time`, `run.id`, `code.FILE`, `env.NAME`, `environment`, `data`.
 pub fn parts(input: &KeyInput) -> IndexMap<String, Digest> {
     let mut parts = IndexMap::new();
     let command = (&input.step.run, &input.step.training_set, &input.step.materialize, &input.step.gate, &input.step.output);
@@ -31,6 +36,8 @@ pub fn parts(input: &KeyInput) -> IndexMap<String, Digest> {
     let text = |value: &String| Digest::of(value.as_bytes());
     parts.extend(input.params.iter().map(|(name, value)| (format!("params.{name}"), text(value))));
     parts.extend(input.inputs.iter().map(|(name, digest)| (format!("in.{name}"), digest.clone())));
+    parts.extend(input.item.iter().map(|(name, value)| (format!("each.{name}"), text(&value.to_string()))));
+    parts.extend(input.told.iter().map(|(name, value)| ((*name).to_owned(), text(value))));
     parts.extend(input.code.iter().map(|(file, digest)| (format!("code.{file}"), digest.clone())));
     parts.extend(input.env.iter().map(|(name, value)| (format!("env.{name}"), text(value))));
     parts.insert("environment".into(), input.environment.clone());

@@ -5,6 +5,7 @@
 //! - [`check`] says what is wrong with a definition before anything runs.
 //! - [`commands`] decides about whole pipeline runs: request, resume, cancel.
 //! - [`triggers`] decides what starts a pipeline besides a person; [`cron`] knows when an expression fires.
+//! - [`graph`] tells which steps wait for which, [`when`] evaluates conditions.
 //! - [`schedule`] decides which step is next; pure, so that it can be tested over random graphs.
 //! - [`key`] makes cache keys and tells why a step runs again.
 //! - [`sweep`] makes the trials of a hyper-parameter search.
@@ -17,13 +18,15 @@
 pub mod check;
 pub mod commands;
 pub mod cron;
+pub mod graph;
 pub mod key;
 pub mod schedule;
 pub mod sweep;
 pub mod template;
 pub mod triggers;
+pub mod when;
 pub mod work;
 
-pub use check::{Edge, edges};
 pub use commands::Fingerprint;
+pub use graph::{Edge, edges};
 pub use work::{BuiltIn, BuiltInStep, Engine, EngineConfig, StepFailure};

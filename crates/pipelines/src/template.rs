@@ -2,11 +2,14 @@
 
 use domain::Refusal;
 
+/// What a placeholder may begin with.
+const KINDS: [&str; 7] = ["in", "out", "params", "sweep", "each", "trigger", "run"];
+
 /// A piece of a command's argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     Text(String),
-    /// `(in | out | params, NAME)`.
+    /// `(in | out | params | .., NAME)`.
     Hole(String, String),
 }
 
@@ -25,7 +28,7 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Refusal> {
         }
         let end = tail.find('}').filter(|end| *end > 0);
         let hole = end.and_then(|end| tail[1..end].split_once('.').map(|hole| (end, hole)));
-        let Some((end, (kind, name))) = hole.filter(|(_, (kind, _))| ["in", "out", "params", "sweep"].contains(kind)) else {
+        let Some((end, (kind, name))) = hole.filter(|(_, (kind, _))| KINDS.contains(kind)) else {
             return Err(Refusal::invalid("step/placeholder", format!("`{text}` has a bracket that is no placeholder"))
                 .hint("write {in.NAME}, {out.NAME} or {params.NAME}; a plain bracket is doubled: {{ }}"));
         };

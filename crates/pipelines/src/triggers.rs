@@ -4,8 +4,8 @@ use crate::check;
 use crate::commands::{self, Fingerprint, Request};
 use crate::cron::{Due, Schedule, due};
 use domain::entity::{Backfill, PipelineRun, RunState, ScheduleMark, Trigger, TriggerKind};
-use domain::spec::PipelineSpec;
-use domain::{Actor, Batch, Event, PipelineRunId, Recorded, Refusal, Scalar, Span, Timestamp};
+use domain::spec::{ParamValue, PipelineSpec};
+use domain::{Actor, Batch, Event, PipelineRunId, Recorded, Refusal, Span, Timestamp};
 use indexmap::IndexMap;
 use ports::{CommitError, World};
 
@@ -145,7 +145,7 @@ pub struct BackfillRequest {
     pub to: Timestamp,
     pub every: Span,
     pub parallel: u32,
-    pub params: IndexMap<String, Scalar>,
+    pub params: IndexMap<String, ParamValue>,
 }
 
 /// Begins a backfill; its runs are asked for a few at a time by [`advance`].

@@ -6,6 +6,7 @@ use crate::run::PIPELINE_RUN_TAG;
 use crate::{WebState, link};
 use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, TrainingSet, TriggerKind};
 use domain::filter::{Clause, Expr, Field, Op, Value};
+use domain::spec::step_of;
 use domain::{Fault, IncidentId, PipelineRunId, Span, Timestamp};
 use ports::{RunSearch, ViewType, World};
 use serde::Serialize;
@@ -104,6 +105,7 @@ pub(crate) fn asked_by(kind: &TriggerKind) -> (String, Option<&IncidentId>) {
         TriggerKind::Incident { incident } => ("incident".into(), Some(incident)),
         TriggerKind::Schedule { at } => (format!("its schedule for {}", time(*at)), None),
         TriggerKind::Event { on, .. } => (on.clone(), None),
+        TriggerKind::Step { pipeline_run, step } => (format!("step {step} of {pipeline_run}"), None),
         TriggerKind::Backfill { backfill, at } => (format!("backfill {backfill} for {}", time(*at)), None),
     }
 }
@@ -112,7 +114,10 @@ pub(crate) fn asked_by(kind: &TriggerKind) -> (String, Option<&IncidentId>) {
 pub(crate) fn in_order(world: &World, run: &PipelineRun) -> Result<Vec<PipelineStep>, Fault> {
     let mut steps = world.scope::<PipelineStep>(run.id.as_str())?;
     if let Some(version) = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))? {
-        steps.sort_by_key(|step| version.spec.step.get_index_of(&step.name));
+        let names: Vec<&String> = version.spec.step.keys().chain(version.spec.on_exit.keys()).collect();
+        let number =
+            |step: &PipelineStep| step.name.split_once('[').and_then(|(_, number)| number.trim_end_matches(']').parse::<usize>().ok());
+        steps.sort_by_key(|step| (names.iter().position(|name| *name == step_of(&step.name)), number(step)));
     }
     Ok(steps)
 }
@@ -178,13 +183,7 @@ impl From<&TrainingSet> for TrainingSetView {
 }
 
 pub(crate) fn word(state: RunState) -> &'static str {
-    match state {
-        RunState::Queued => "queued",
-        RunState::Running => "running",
-        RunState::Succeeded => "succeeded",
-        RunState::Failed => "failed",
-        RunState::Cancelled => "cancelled",
-    }
+    state.word()
 }
 
 pub(crate) fn step_word(state: StepState) -> &'static str {
@@ -195,6 +194,7 @@ pub(crate) fn step_word(state: StepState) -> &'static str {
         StepState::Cached => "cached",
         StepState::Failed => "failed",
         StepState::Skipped => "skipped",
+        StepState::UpstreamFailed => "blocked",
         StepState::Cancelled => "cancelled",
     }
 }

@@ -3,7 +3,7 @@
 use crate::Api;
 use crate::error::ApiError;
 use crate::page::{Page, PageQuery};
-use crate::request::{Asked, Caller, Record, Sent, scalars};
+use crate::request::{Asked, Caller, Record, Sent, params};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -53,7 +53,7 @@ pub(super) async fn begin(
     Caller(actor): Caller,
     Sent(body): Sent<Body>,
 ) -> Result<(StatusCode, Json<Shown>), ApiError> {
-    let params = scalars("params", vec![body.params])?.pop().unwrap_or_default();
+    let params = params(body.params)?;
     let asked = BackfillRequest { pipeline, from: body.from, to: body.to, every: body.every, parallel: body.parallel, params };
     let made = api.decide(&actor, |world, actor, now| triggers::backfill(world, &asked, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(made.into())))

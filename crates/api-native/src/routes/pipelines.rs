@@ -3,7 +3,7 @@
 use crate::Api;
 use crate::error::ApiError;
 use crate::page::{Page, PageQuery};
-use crate::request::{Asked, Caller, Record, Sent, scalars};
+use crate::request::{Asked, Caller, Record, Sent, params};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -83,7 +83,7 @@ pub(super) async fn request(
     Caller(actor): Caller,
     Sent(sent): Sent<RunRequest>,
 ) -> Result<(StatusCode, Json<Requested>), ApiError> {
-    let params = scalars("params", vec![sent.params])?.pop();
+    let params = params(sent.params)?;
     let pipeline = name.clone();
     let fingerprint = api.apart(move |api| fingerprint(&*api.store, &name)).await?;
     let kind = match sent.trigger {
@@ -92,7 +92,7 @@ pub(super) async fn request(
     };
     let now = api.clock.event_now();
     let trigger = Trigger { kind, time: now, holdout_to: now };
-    let request = Request { params: params.unwrap_or_default(), ..Request::new(pipeline, trigger, fingerprint) };
+    let request = Request { params, ..Request::new(pipeline, trigger, fingerprint) };
     let pipeline_run = api.decide(&actor, |world, actor, now| commands::request(world, &request, actor, now)).await?;
     Ok((StatusCode::ACCEPTED, Json(Requested { pipeline_run })))
 }

@@ -314,6 +314,7 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
             error: (state == RunState::Failed).then(|| "step train: exit 1".into()),
             again: None,
             root: None,
+            inputs: IndexMap::new(),
         });
     }
     let step =

@@ -1,6 +1,6 @@
 //! Pipelines as they ran.
 
-use crate::spec::PipelineSpec;
+use crate::spec::{ParamValue, PipelineSpec};
 use crate::{Digest, IncidentId, PipelineRunId, RunId, Scalar, Span, Timestamp, TrainingSetId};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,11 @@ pub enum TriggerKind {
     Event {
         on: String,
         seq: u64,
+    },
+    /// A step of another pipeline run.
+    Step {
+        pipeline_run: PipelineRunId,
+        step: String,
     },
     /// One instant of a backfill.
     Backfill {
@@ -76,7 +81,7 @@ pub struct Backfill {
     /// Pipeline runs at a time.
     pub parallel: u32,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub params: IndexMap<String, Scalar>,
+    pub params: IndexMap<String, ParamValue>,
     pub requested: Timestamp,
     /// The first instant that has no run yet; `to` or later when all have.
     pub next: Timestamp,
@@ -118,6 +123,17 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// The state's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            RunState::Queued => "queued",
+            RunState::Running => "running",
+            RunState::Succeeded => "succeeded",
+            RunState::Failed => "failed",
+            RunState::Cancelled => "cancelled",
+        }
+    }
+
     /// Whether nothing more will happen.
     pub fn is_over(self) -> bool {
         matches!(self, RunState::Succeeded | RunState::Failed | RunState::Cancelled)
@@ -130,7 +146,10 @@ pub struct PipelineRun {
     pub id: PipelineRunId,
     pub pipeline: String,
     pub version: u64,
-    pub params: IndexMap<String, Scalar>,
+    pub params: IndexMap<String, ParamValue>,
+    /// What the step of another pipeline run gave it.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, StepArtifact>,
     pub trigger: Trigger,
     pub state: RunState,
     pub cancel_asked: bool,
@@ -156,6 +175,7 @@ impl PipelineRun {
             pipeline: pipeline.into(),
             version: 0,
             params: IndexMap::new(),
+            inputs: IndexMap::new(),
             trigger,
             state: RunState::Queued,
             cancel_asked: false,
@@ -189,8 +209,10 @@ pub enum StepState {
     /// Its outputs were taken from an earlier attempt with the same key.
     Cached,
     Failed,
-    /// A step before it did not succeed.
+    /// Its `when` was not true, or a step before it was skipped.
     Skipped,
+    /// A step before it did not succeed.
+    UpstreamFailed,
     Cancelled,
 }
 
@@ -227,7 +249,19 @@ pub struct PipelineStep {
     /// It runs whatever the cache holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fresh: bool,
+    /// The items of a step with `each`, once they are known; each has a step of its own, `NAME[0]` and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<Item>>,
+    /// The values of the one item that this step is for.
+    #[serde(default, skip_serializing_if = "Item::is_empty")]
+    pub item: Item,
+    /// The run of another pipeline that the step is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<PipelineRunId>,
 }
+
+/// The values of one item of `each`, by name.
+pub type Item = IndexMap<String, Scalar>;
 
 impl PipelineStep {
     /// A step that waits for its turn.
@@ -244,6 +278,9 @@ impl PipelineStep {
             training_set: None,
             sweep: None,
             fresh: false,
+            items: None,
+            item: Item::new(),
+            child: None,
         }
     }
 }
@@ -287,6 +324,9 @@ pub struct StepArtifact {
     pub bytes: u64,
     /// File name as the step wrote it.
     pub name: String,
+    /// The outputs of a step with `each`: the content is a JSON list of the items' artifacts, and who takes it gets a folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list: bool,
 }
 
 /// One attempt of a step, kept whole.

@@ -97,6 +97,7 @@ fn pipelines(event: &Event) -> Sentence {
                 StepState::Succeeded => "succeeded",
                 StepState::Failed => "failed",
                 StepState::Skipped => "was skipped",
+                StepState::UpstreamFailed => "could not run",
                 StepState::Cancelled => "was cancelled",
                 StepState::Waiting | StepState::Running => "goes on",
             };
@@ -123,6 +124,7 @@ fn asked_by(asked: Sentence, trigger: &TriggerKind) -> Sentence {
         TriggerKind::Incident { incident } => asked.say(" by incident ").incident(incident),
         TriggerKind::Schedule { at } => asked.say(format!(" by its schedule for {}", time(*at))),
         TriggerKind::Event { on, seq } => asked.say(format!(" by {on} (event {seq})")),
+        TriggerKind::Step { pipeline_run, step } => asked.say(format!(" by step {step} of ")).pipeline_run(pipeline_run),
         TriggerKind::Backfill { backfill, at } => asked.say(format!(" by backfill {backfill} for {}", time(*at))),
     }
 }

@@ -5,6 +5,7 @@
 
 mod features;
 mod model;
+mod param;
 mod pipeline;
 
 pub use features::{EntitySpec, FeatureSpec, SourceSpec};
@@ -12,7 +13,8 @@ pub use model::{
     Approve, ApproveRule, ApproveWord, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec,
     RolloutSpec, ServeSpec, ShadowSpec, Task,
 };
-pub use pipeline::{Draw, DrawRange, Goal, Need, Overlap, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec};
+pub use param::{ParamRule, ParamSpec, ParamType, ParamValue};
+pub use pipeline::{Draw, DrawRange, Goal, Items, Need, Overlap, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec, step_of};
 
 use crate::Digest;
 use indexmap::IndexMap;
@@ -36,6 +38,9 @@ pub struct Project {
     pub model: IndexMap<String, ModelSpec>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub notify: IndexMap<String, NotifySpec>,
+    /// `[profile.NAME]`: tables to be laid over the others where a profile is named; no part of what is applied.
+    #[serde(default, skip_serializing)]
+    pub profile: IndexMap<String, serde_json::Value>,
 }
 
 impl Project {

@@ -1,5 +1,6 @@
 //! Pipelines, as declared.
 
+use super::{ParamSpec, ParamValue};
 use crate::{Scalar, Span};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -21,11 +22,30 @@ pub struct PipelineSpec {
     /// What happens when it is to start while another run of it is under way.
     #[serde(default, skip_serializing_if = "Overlap::is_default")]
     pub overlap: Overlap,
-    /// Parameters with their defaults.
+    /// Parameters with their defaults or rules.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub params: IndexMap<String, Scalar>,
+    pub params: IndexMap<String, ParamSpec>,
+    /// Artifacts that the step of another pipeline gives it; its own steps take them as `pipeline.NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
     #[serde(default)]
     pub step: IndexMap<String, StepSpec>,
+    /// Steps that run when the others are over, however they ended: `{run.state}` and `{run.error}` tell them.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub on_exit: IndexMap<String, StepSpec>,
+}
+
+impl PipelineSpec {
+    /// A step by its name, that of an exit step too; `fit[2]` is an item of `fit`.
+    pub fn find(&self, name: &str) -> Option<&StepSpec> {
+        let name = step_of(name);
+        self.step.get(name).or_else(|| self.on_exit.get(name))
+    }
+}
+
+/// The declared step of a step that runs: `fit` for `fit[2]`.
+pub fn step_of(name: &str) -> &str {
+    name.split_once('[').map_or(name, |(step, _)| step)
 }
 
 /// Two runs of one pipeline at a time.
@@ -49,12 +69,13 @@ impl Overlap {
     }
 }
 
-/// `[pipeline.NAME.step.STEP]`: exactly one of `run`, `training_set`, `materialize`, `gate`.
+/// `[pipeline.NAME.step.STEP]`: exactly one of `run`, `training_set`, `materialize`, `gate`, `pipeline`.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepSpec {
-    /// A command; `{in.NAME}`, `{out.NAME}` and `{params.NAME}` are filled in.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// A command, as a list or as one text with a shell's quotes (no shell runs it); `{in.NAME}`, `{out.NAME}`, `{params.NAME}`,
+    /// `{each.NAME}`, `{trigger.time}` and `{run.id}` are filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "words")]
     pub run: Vec<String>,
     /// Built in: a point-in-time training set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,7 +89,25 @@ pub struct StepSpec {
     /// Built in: judge the newest version of this model that the pipeline run registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
-    /// Input name to `STEP.OUTPUT`.
+    /// Another pipeline, run as a step of this one: `params` are its parameters, `in` its inputs, and `out` names what is taken of it
+    /// (`model = "fit.model"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// Parameters for that pipeline; `{params.NAME}` and `{each.NAME}` are filled in.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, ParamValue>,
+    /// The step runs only if this expression is true, else it is skipped, and what needs it too: `params.mode == "full"`,
+    /// `split.stats.rows > 1000` (a field of a JSON output), with `and`, `or`, `not`, `in`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The step runs once for each item: `{ region = ["eu", "us"] }`, `{ region = "params.regions" }`, or `{ file = "split.files" }`, an
+    /// output that is a JSON list. Several names make every combination. Its outputs are collected into folders.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub each: IndexMap<String, Items>,
+    /// Items at a time; none: as the pool has room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
+    /// Input name to `STEP.OUTPUT`; `a.model | b.model` takes the first that was made; `pipeline.NAME` is an input of the pipeline.
     #[serde(default, rename = "in", skip_serializing_if = "IndexMap::is_empty")]
     pub input: IndexMap<String, String>,
     /// Output name to file name.
@@ -87,11 +126,39 @@ pub struct StepSpec {
     pub retry: Option<RetrySpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// A command that writes nothing to its output for so long is taken for dead and killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Span>,
     #[serde(default, skip_serializing_if = "Need::is_default")]
     pub need: Need,
     /// `false`: the step runs every time.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub cache: bool,
+}
+
+/// What a step runs over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of values, `params.NAME` or `STEP.OUTPUT`")]
+pub enum Items {
+    List(Vec<Scalar>),
+    /// `params.NAME` or `STEP.OUTPUT`.
+    From(String),
+}
+
+/// A command as words.
+fn words<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a command: a text, or a list of texts")]
+    enum Command {
+        Words(Vec<String>),
+        Line(String),
+    }
+    match Command::deserialize(deserializer)? {
+        Command::Words(words) => Ok(words),
+        Command::Line(line) => {
+            shell_words::split(&line).map_err(|_| serde::de::Error::custom(format!("a quote is not closed in `{line}`")))
+        }
+    }
 }
 
 /// `training_set = {..}`.

@@ -1,6 +1,6 @@
 //! One attempt: the command with its environment, or a built-in step; and what is said when it fails.
 
-use super::step::{Place, input_artifact};
+use super::step::Place;
 use super::{BuiltInStep, Engine, Job, StepFailure, files};
 use crate::sweep::Values;
 use crate::template;
@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use ports::{ComputeError, JobEnd, JobId, JobSpec};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What every step may see of the server's own environment.
@@ -81,7 +82,7 @@ impl Engine {
 
     /// Runs the attempt; `Err` says in one sentence what went wrong.
     pub(super) async fn attempt(
-        &self,
+        self: &Arc<Self>,
         job: &Job,
         name: &str,
         step: &mut PipelineStep,
@@ -91,7 +92,9 @@ impl Engine {
         let out = place.out();
         let _ = tokio::fs::remove_dir_all(&out).await;
         tokio::fs::create_dir_all(&out).await.map_err(|e| format!("its folder cannot be made: {e}"))?;
-        if place.spec.run.is_empty() {
+        if place.spec.pipeline.is_some() {
+            return self.run_child(job, name, step, place, cancelled).await;
+        } else if place.spec.run.is_empty() {
             let built_in = BuiltInStep { run: &job.run, name, spec: &place.spec, out: out.clone() };
             step.training_set = self.built_in.run(&built_in).await.map_err(|failure| self.failure(failure))?;
         } else if place.spec.sweep.is_some() {
@@ -171,7 +174,7 @@ impl Engine {
             id,
             command,
             env: env.into_iter().collect(),
-            dir: place.project.root.clone().into(),
+            dir: place.ground.project.root.clone().into(),
             log: log.to_path_buf(),
             cpu: place.spec.need.cpu,
             mem_bytes: place.spec.need.mem_bytes()?,
@@ -203,13 +206,10 @@ impl Engine {
 
     fn fill(&self, job: &Job, place: &Place, filling: &Filling<'_>, kind: &str, hole: &str) -> Option<String> {
         match kind {
-            "in" => {
-                let artifact = input_artifact(job, place.spec.input.get(hole)?).ok()?;
-                Some(place.input(hole, artifact).to_string_lossy().into_owned())
-            }
+            "in" => Some(place.input(hole, place.inputs.get(hole)?).to_string_lossy().into_owned()),
             "out" => Some(filling.out.join(place.spec.output.get(hole)?).to_string_lossy().into_owned()),
             "sweep" => filling.trial?.get(hole).map(ToString::to_string),
-            _ => job.run.params.get(hole).map(ToString::to_string),
+            _ => tell(job, place, kind, hole),
         }
     }
 
@@ -225,6 +225,19 @@ impl Engine {
     }
 }
 
+/// What a placeholder that is not about files stands for.
+pub(super) fn tell(job: &Job, place: &Place, kind: &str, hole: &str) -> Option<String> {
+    match (kind, hole) {
+        ("params", _) => job.run.params.get(hole).map(ToString::to_string),
+        ("each", _) => place.item.get(hole).map(ToString::to_string),
+        ("trigger", "time") => Some(job.run.trigger.time.to_string()),
+        ("run", "id") => Some(job.run.id.to_string()),
+        ("run", "state") => job.end.as_ref().map(|end| end.state.word().to_owned()),
+        ("run", "error") => job.end.as_ref().map(|end| end.error.clone().unwrap_or_default()),
+        _ => None,
+    }
+}
+
 fn describe_fault(fault: &Fault) -> String {
     tracing::error!(%fault, "the compute back end broke");
     fault.to_string()
@@ -232,11 +245,11 @@ fn describe_fault(fault: &Fault) -> String {
 
 /// The project's interpreter as an absolute path, or as found on the path.
 fn python(place: &Place) -> Option<String> {
-    let python = place.project.spec.project.python.as_ref()?;
+    let python = place.ground.project.spec.project.python.as_ref()?;
     if !python.contains('/') {
         return Some(python.clone());
     }
-    Some(Path::new(&place.project.root).join(python).to_string_lossy().into_owned())
+    Some(Path::new(&place.ground.project.root).join(python).to_string_lossy().into_owned())
 }
 
 /// Tags that the client puts on every run that the step starts.

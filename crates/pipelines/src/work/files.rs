@@ -1,16 +1,20 @@
 //! Code and artifacts on disk: what is hashed into keys, what goes in and out of the artifact store.
 
+use super::StepFailure;
 use crate::commands::{Fingerprint, declared};
-use domain::entity::{AppliedProject, PipelineStep, StepArtifact};
+use domain::entity::{AppliedProject, Item, PipelineStep, StepArtifact};
 use domain::spec::StepSpec;
-use domain::{Digest, Fault};
+use domain::{Digest, Fault, Refusal};
 use futures::StreamExt;
 use indexmap::IndexMap;
-use ports::{ArtifactStore, CommitError, MetadataStore, World};
+use parking_lot::Mutex;
+use ports::{ArtifactStore, ByteStream, CommitError, MetadataStore, World};
+use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tokio_util::io::ReaderStream;
 
 /// Files that describe a Python environment.
@@ -32,34 +36,56 @@ pub(crate) fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
     }
 }
 
+/// Contents of files by path, as long as their time and length stay.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<HashMap<PathBuf, (SystemTime, u64, Digest)>>);
+
+impl Known {
+    fn digest(&self, path: &Path) -> Option<Digest> {
+        let found = path.metadata().ok()?;
+        let (changed, bytes) = (found.modified().ok()?, found.len());
+        if let Some((then, length, digest)) = self.0.lock().get(path)
+            && (*then, *length) == (changed, bytes)
+        {
+            return Some(digest.clone());
+        }
+        let (digest, bytes) = digest_file(path).ok()?;
+        // Within the grain of the file system's clock a second change would not show.
+        if changed.elapsed().is_ok_and(|age| age > Duration::from_secs(2)) {
+            self.0.lock().insert(path.into(), (changed, bytes, digest.clone()));
+        }
+        Some(digest)
+    }
+}
+
 /// Files of the project that a step's command names, and those under `code`, with their content; relative paths, sorted.
-pub(crate) fn code_of(root: &Path, step: &StepSpec) -> IndexMap<String, Digest> {
+pub(crate) fn code_of(root: &Path, step: &StepSpec, known: &Known) -> IndexMap<String, Digest> {
     let mut files = IndexMap::new();
     for named in step.run.iter().chain(&step.code) {
         let inside = Path::new(named).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if inside && !named.is_empty() {
-            add_code(root, Path::new(named), &mut files, 0);
+            add_code(root, Path::new(named), known, &mut files, 0);
         }
     }
     files.sort_keys();
     files
 }
 
-fn add_code(root: &Path, relative: &Path, files: &mut IndexMap<String, Digest>, depth: usize) {
+fn add_code(root: &Path, relative: &Path, known: &Known, files: &mut IndexMap<String, Digest>, depth: usize) {
     let path = root.join(relative);
     let hidden = relative.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.') || name == "__pycache__");
     if depth > 16 || hidden {
         return;
     }
     if path.is_file() {
-        if let Ok((digest, _)) = digest_file(&path) {
+        if let Some(digest) = known.digest(&path) {
             files.insert(relative.to_string_lossy().into_owned(), digest);
         }
         return;
     }
     let Ok(entries) = std::fs::read_dir(&path) else { return };
     for entry in entries.flatten() {
-        add_code(root, &relative.join(entry.file_name()), files, depth + 1);
+        add_code(root, &relative.join(entry.file_name()), known, files, depth + 1);
     }
 }
 
@@ -98,7 +124,8 @@ pub fn fingerprint(store: &dyn MetadataStore, pipeline: &str) -> Result<Fingerpr
     let spec = declared(&world, pipeline)?;
     let project = world.get::<AppliedProject>("project")?.ok_or_else(|| Fault::broken("a declared pipeline without a project"))?;
     let root = Path::new(&project.root);
-    let code: Vec<_> = spec.step.values().map(|step| code_of(root, step)).collect();
+    let known = Known::default();
+    let code: Vec<_> = spec.step.values().chain(spec.on_exit.values()).map(|step| code_of(root, step, &known)).collect();
     Ok(Fingerprint { code: Digest::of_json(&code), environment: environment_of(&project), git_commit: git_commit(root) })
 }
 
@@ -139,16 +166,71 @@ pub(crate) async fn keep(artifacts: &dyn ArtifactStore, path: &Path, name: &str)
         let file = tokio::fs::File::open(path).await.map_err(what)?;
         artifacts.put(&at, ReaderStream::new(file).boxed()).await?;
     }
-    Ok(StepArtifact { digest, bytes, name: name.into() })
+    Ok(StepArtifact { digest, bytes, name: name.into(), list: false })
 }
 
-/// Copies a kept output to a file.
-pub(crate) async fn fetch(artifacts: &dyn ArtifactStore, artifact: &StepArtifact, to: &Path) -> Result<(), Fault> {
-    let what = |e: std::io::Error| Fault::because(format!("fetching input {}", to.display()), e);
+/// What the items of a step with `each` made, in their order: the artifacts, and the values that they are for.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Collected {
+    pub(crate) item: Item,
+    pub(crate) artifact: StepArtifact,
+}
+
+/// Puts a list of artifacts into the store as one.
+pub(crate) async fn keep_list(artifacts: &dyn ArtifactStore, list: &[Collected], name: &str) -> Result<StepArtifact, Fault> {
+    let text = serde_json::to_vec(list).map_err(|e| Fault::because("a list of outputs", e))?;
+    let (digest, bytes) = (Digest::of(&text), text.len() as u64);
+    artifacts.put(&address(&digest), futures::stream::once(async { Ok(text.into()) }).boxed()).await?;
+    Ok(StepArtifact { digest, bytes, name: name.into(), list: true })
+}
+
+/// The most that is read of an output as JSON.
+const JSON_BYTES: u64 = 16 << 20;
+
+/// An output as JSON; a text that is none is a text.
+pub(crate) async fn read_json(artifacts: &dyn ArtifactStore, artifact: &StepArtifact) -> Result<serde_json::Value, StepFailure> {
+    if artifact.bytes > JSON_BYTES {
+        let what = format!("output {} has {} bytes; a condition or `each` reads at most {JSON_BYTES}", artifact.name, artifact.bytes);
+        return Err(Refusal::invalid("step/json", what).into());
+    }
+    let mut stream = open(artifacts, artifact).await?;
+    let mut text = Vec::new();
+    while let Some(piece) = stream.next().await {
+        text.extend_from_slice(&piece.map_err(|e| Fault::because(format!("reading output {}", artifact.name), e))?);
+    }
+    let as_text = || serde_json::Value::String(String::from_utf8_lossy(&text).trim().to_owned());
+    Ok(serde_json::from_slice(&text).unwrap_or_else(|_| as_text()))
+}
+
+async fn open(artifacts: &dyn ArtifactStore, artifact: &StepArtifact) -> Result<ByteStream, Fault> {
     let found = artifacts.get(&address(&artifact.digest)).await?;
-    let Some((_, mut stream)) = found else {
-        return Err(Fault::broken(format!("output {} ({}) is gone from the artifact store", artifact.name, artifact.digest.short())));
-    };
+    let gone = || Fault::broken(format!("output {} ({}) is gone from the artifact store", artifact.name, artifact.digest.short()));
+    Ok(found.ok_or_else(gone)?.1)
+}
+
+/// Copies a kept output to a file; a list of outputs to a folder with `0/NAME`, `1/NAME` and so on, and `items.json` that says which
+/// is for what.
+pub(crate) async fn fetch(artifacts: &dyn ArtifactStore, artifact: &StepArtifact, to: &Path) -> Result<(), Fault> {
+    if !artifact.list {
+        return fetch_file(artifacts, artifact, to).await;
+    }
+    let _ = tokio::fs::remove_dir_all(to).await;
+    let list = read_json(artifacts, artifact).await.map_err(|failure| Fault::broken(failure.to_string()))?;
+    let list: Vec<Collected> = serde_json::from_value(list).map_err(|e| Fault::because("a list of outputs", e))?;
+    let mut shown = Vec::new();
+    for (number, one) in list.iter().enumerate() {
+        let file = format!("{number}/{}", one.artifact.name);
+        Box::pin(fetch(artifacts, &one.artifact, &to.join(&file))).await?;
+        shown.push(serde_json::json!({ "item": one.item, "file": file }));
+    }
+    let what = |e: std::io::Error| Fault::because(format!("fetching input {}", to.display()), e);
+    tokio::fs::create_dir_all(to).await.map_err(what)?;
+    tokio::fs::write(to.join("items.json"), serde_json::Value::Array(shown).to_string()).await.map_err(what)
+}
+
+async fn fetch_file(artifacts: &dyn ArtifactStore, artifact: &StepArtifact, to: &Path) -> Result<(), Fault> {
+    let what = |e: std::io::Error| Fault::because(format!("fetching input {}", to.display()), e);
+    let mut stream = open(artifacts, artifact).await?;
     if let Some(folder) = to.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(what)?;
     }

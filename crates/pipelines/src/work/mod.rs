@@ -1,6 +1,8 @@
 //! Runs pipelines: one task a pipeline run, one a step; processes through the compute port, files through the artifact store.
 
 mod attempt;
+mod child;
+mod each;
 mod files;
 mod step;
 mod sweep;
@@ -9,18 +11,20 @@ mod triggers;
 pub use files::{changes, fingerprint};
 pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
 
-use crate::check;
 use crate::commands::{self, Request};
-use crate::schedule;
+use crate::graph;
+use crate::schedule::{Act, Schedule};
 use async_trait::async_trait;
-use domain::entity::{CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind};
-use domain::spec::{Overlap, StepSpec};
+use domain::entity::{
+    AppliedProject, CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
+};
+use domain::spec::{Overlap, StepSpec, step_of};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use ports::{ArtifactStore, Clock, CommitError, ComputeBackend, MetadataStore, World, decide};
 use reactor::{Activity, Busy, Worker};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -80,6 +84,10 @@ pub struct Engine {
     config: EngineConfig,
     activity: Activity,
     running: Mutex<HashMap<PipelineRunId, watch::Sender<bool>>>,
+    /// Counts the runs that have come to their end, for those who wait for one.
+    ends: watch::Sender<u64>,
+    /// Contents of code files by path, as long as their time and length stay.
+    code: files::Known,
     /// The head of the log at which nothing was due, and until when that holds.
     quiet: Mutex<Option<(u64, domain::Timestamp)>>,
 }
@@ -106,6 +114,8 @@ impl Engine {
             config,
             activity,
             running: Mutex::default(),
+            ends: watch::Sender::new(0),
+            code: files::Known::default(),
             quiet: Mutex::default(),
         })
     }
@@ -142,6 +152,7 @@ impl Engine {
     async fn drive(self: Arc<Self>, id: PipelineRunId, cancelled: watch::Receiver<bool>, busy: Busy) {
         let outcome = self.drive_to_end(&id, cancelled).await;
         self.running.lock().remove(&id);
+        self.ends.send_modify(|count| *count += 1);
         if let Err(fault) = outcome {
             tracing::error!(pipeline_run = %id, %fault, "the pipeline run stands still until the next start");
         }
@@ -150,37 +161,102 @@ impl Engine {
 
     async fn drive_to_end(self: &Arc<Self>, id: &PipelineRunId, mut cancelled: watch::Receiver<bool>) -> Result<(), Fault> {
         let Some(mut job) = self.begin(id).await? else { return Ok(()) };
-        let mut tasks: JoinSet<(String, Result<PipelineStep, Fault>)> = JoinSet::new();
+        let mut schedule = Schedule::new(&job.version.spec, &job.steps);
         let mut cancel = job.run.cancel_asked;
+        if cancel {
+            schedule.cancel();
+        }
+        // Exit steps run to their end even if the run is cancelled.
+        let (_keep, never) = watch::channel(false);
+        let mut tasks: JoinSet<(String, Result<Outcome, Fault>)> = JoinSet::new();
+        let mut ready: VecDeque<(Work, String)> = VecDeque::new();
         loop {
-            let states = job.steps.iter().map(|(name, step)| (name.clone(), step.state)).collect();
-            let next = schedule::next(&job.version.spec, &states, cancel);
-            for (name, blame) in next.skip {
-                let step = self.end_step(&job, &name, StepState::Skipped, Some(format!("{blame} did not succeed"))).await?;
-                job.steps.insert(name, step);
+            let mut skipped = Vec::new();
+            for act in schedule.acts() {
+                match act {
+                    Act::Start(name) => ready.push_back((Work::Run, name)),
+                    Act::Expand(name) => ready.push_back((Work::Expand, name)),
+                    Act::Gather(name) => ready.push_back((Work::Gather, name)),
+                    Act::Skip { step, state, blame } => {
+                        let verb = if state == StepState::Skipped { "was skipped" } else { "did not succeed" };
+                        skipped.push(PipelineStep { state, why: Some(format!("{blame} {verb}")), ..job.step(&step) });
+                    }
+                    Act::Exit(state) => job.end = Some(Arc::new(RunEnd { state, error: job.first_error() })),
+                    Act::Over(state) => {
+                        self.skip(&mut job, skipped).await?;
+                        return self.finish(&job, state).await;
+                    }
+                }
             }
-            if let Some(state) = next.over {
-                return self.finish(&job, state).await;
-            }
-            for name in next.start {
+            self.skip(&mut job, skipped).await?;
+            while tasks.len() < IN_FLIGHT
+                && let Some((work, name)) = ready.pop_front()
+            {
+                if cancel && !job.is_exit(&name) && work != Work::Gather {
+                    // Asked to stop before its turn came: it never began.
+                    let step = self.end_step(&job, &name, StepState::Cancelled, None).await?;
+                    schedule.ended(&name, step.state);
+                    job.steps.insert(name, step);
+                    continue;
+                }
                 if let Some(step) = job.steps.get_mut(&name) {
                     step.state = StepState::Running;
                 }
-                let (engine, job, cancelled) = (self.clone(), job.clone(), cancelled.clone());
+                let cancelled = if job.is_exit(&name) { never.clone() } else { cancelled.clone() };
+                let (engine, part) = (self.clone(), job.part(&name, work));
                 tasks.spawn(async move {
-                    let outcome = engine.run_step(&job, &name, cancelled).await;
+                    let outcome = match work {
+                        Work::Run => engine.run_step(&part, &name, cancelled).await.map(Outcome::Ended),
+                        Work::Expand => engine.expand(&part, &name).await,
+                        Work::Gather => {
+                            let stop = *cancelled.borrow();
+                            engine.gather(&part, &name, stop).await.map(Outcome::Ended)
+                        }
+                    };
                     (name, outcome)
                 });
+            }
+            if tasks.is_empty() {
+                continue;
             }
             tokio::select! {
                 joined = tasks.join_next() => {
                     let Some(joined) = joined else { continue };
                     let (name, outcome) = joined.map_err(|e| Fault::because(format!("a step of {id}"), e))?;
-                    job.steps.insert(name, outcome?);
+                    match outcome? {
+                        Outcome::Ended(step) => {
+                            schedule.ended(&name, step.state);
+                            job.steps.insert(name, step);
+                        }
+                        Outcome::Expanded(step, items) => {
+                            let states: Vec<_> = items.iter().map(|item| (item.name.clone(), item.state)).collect();
+                            job.steps.insert(name.clone(), step);
+                            job.steps.extend(items.into_iter().map(|item| (item.name.clone(), item)));
+                            schedule.expanded(&name, &states);
+                        }
+                    }
                 }
-                () = raised(&mut cancelled), if !cancel => cancel = true,
+                () = raised(&mut cancelled), if !cancel => {
+                    cancel = true;
+                    schedule.cancel();
+                }
             }
         }
+    }
+
+    /// Commits the steps that can never run, all at once.
+    async fn skip(&self, job: &mut Job, skipped: Vec<PipelineStep>) -> Result<(), Fault> {
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        let mut batch = job.batch(self.clock.event_now());
+        for step in &skipped {
+            batch.write(step);
+            batch.say(ended(step));
+        }
+        self.store.commit(batch).await.map_err(|e| as_fault("skipping steps", e))?;
+        job.steps.extend(skipped.into_iter().map(|step| (step.name.clone(), step)));
+        Ok(())
     }
 
     /// Loads the run and marks it as running; steps that a stopped process left in the middle wait again.
@@ -201,8 +277,9 @@ impl Engine {
                 return Ok((batch, None));
             }
             if let Some(step) = run.again.as_ref().and_then(|again| again.step.as_deref()) {
-                let needed = check::needed_for(&version.spec, step);
+                let needed = graph::needed_for(&version.spec, step);
                 version.spec.step.retain(|name, _| needed.contains(name));
+                version.spec.on_exit.clear();
             }
             run.state = RunState::Running;
             run.started.get_or_insert(wall);
@@ -214,14 +291,18 @@ impl Engine {
                 steps.insert(step.name.clone(), step);
             }
             let batch = batch.put(&run);
-            Ok((batch, Some(Job { run, version, steps })))
+            let mut project = world.get::<AppliedProject>("project")?;
+            if let Some((project, root)) = project.as_mut().zip(run.root.as_ref()) {
+                project.root.clone_from(root);
+            }
+            let ground = project.map(|project| Arc::new(Ground { environment: files::environment_of(&project), project }));
+            Ok((batch, Some(Job { run: Arc::new(run), version: Arc::new(version), ground, end: None, steps })))
         });
         job.await.map_err(|e| as_fault("starting a pipeline run", e))
     }
 
     async fn finish(&self, job: &Job, state: RunState) -> Result<(), Fault> {
-        let failed = job.version.spec.step.keys().filter_map(|name| job.steps.get(name)).find(|step| step.state == StepState::Failed);
-        let error = failed.and_then(|step| step.attempts.last()).and_then(|attempt| attempt.error.clone());
+        let error = job.first_error();
         let now = self.clock.event_now();
         let wall = self.clock.wall_now();
         let finished = decide(&*self.store, |world| {
@@ -264,24 +345,58 @@ impl Engine {
         let mut batch = job.batch(now).put(&step);
         entry.into_iter().for_each(|entry| batch.write(entry));
         if step.state.is_over() {
-            batch.say(Event::StepFinished {
-                pipeline_run: step.pipeline_run.clone(),
-                step: step.name.clone(),
-                state: step.state,
-                attempts: step.attempts.len() as u32,
-                error: step.attempts.last().and_then(|attempt| attempt.error.clone()).filter(|_| step.state == StepState::Failed),
-            });
+            batch.say(ended(&step));
         }
         self.store.commit(batch).await.map_err(|e| as_fault("committing a step", e))?;
         Ok(step)
     }
 }
 
-/// A pipeline run as its tasks see it.
-#[derive(Clone)]
+/// Steps of one pipeline run that are begun at a time; the pool decides how many of them run.
+const IN_FLIGHT: usize = 256;
+
+/// What a task does for a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Run,
+    Expand,
+    Gather,
+}
+
+enum Outcome {
+    Ended(PipelineStep),
+    Expanded(PipelineStep, Vec<PipelineStep>),
+}
+
+fn ended(step: &PipelineStep) -> Event {
+    Event::StepFinished {
+        pipeline_run: step.pipeline_run.clone(),
+        step: step.name.clone(),
+        state: step.state,
+        attempts: step.attempts.len() as u32,
+        error: step.attempts.last().and_then(|attempt| attempt.error.clone()).filter(|_| step.state == StepState::Failed),
+    }
+}
+
+/// What the steps of a run stand on; read once.
+struct Ground {
+    /// Its root is the run's own, if the run has one.
+    project: AppliedProject,
+    environment: Digest,
+}
+
+/// How a run stands when its exit steps begin.
+struct RunEnd {
+    state: RunState,
+    error: Option<String>,
+}
+
+/// A pipeline run as its tasks see it: a task has only those steps that its own step takes something from.
 struct Job {
-    run: PipelineRun,
-    version: PipelineVersion,
+    run: Arc<PipelineRun>,
+    version: Arc<PipelineVersion>,
+    ground: Option<Arc<Ground>>,
+    end: Option<Arc<RunEnd>>,
     steps: IndexMap<String, PipelineStep>,
 }
 
@@ -290,12 +405,39 @@ impl Job {
         self.steps.get(name).cloned().unwrap_or_else(|| PipelineStep::waiting(self.run.id.clone(), name))
     }
 
+    fn is_exit(&self, name: &str) -> bool {
+        self.version.spec.on_exit.contains_key(step_of(name))
+    }
+
+    fn part(&self, name: &str, work: Work) -> Job {
+        let spec = &self.version.spec;
+        let needed = spec.find(name).map(|step| graph::needs(spec, step)).unwrap_or_default().into_iter().flatten();
+        let mut names: Vec<String> = needed.chain([name.to_owned()]).collect();
+        if work != Work::Run {
+            names.extend(Schedule::items_of(&self.steps, name).map(|item| item.name.clone()));
+        }
+        Job {
+            run: self.run.clone(),
+            version: self.version.clone(),
+            ground: self.ground.clone(),
+            end: self.end.clone(),
+            steps: names.into_iter().filter_map(|name| Some((name.clone(), self.steps.get(&name)?.clone()))).collect(),
+        }
+    }
+
+    /// The first failure, as it is shown.
+    fn first_error(&self) -> Option<String> {
+        let failed = self.steps.values().filter(|step| step.state == StepState::Failed);
+        failed.filter_map(|step| step.attempts.last()?.error.clone()).next()
+    }
+
     /// A batch in the thread of whoever asked for the run.
     fn batch(&self, now: domain::Timestamp) -> Batch {
         let mut batch = Batch::new(Actor::System(NAME.into()), now);
         batch.thread = Some(match &self.run.trigger.kind {
             TriggerKind::Incident { incident } => incident.to_string(),
             TriggerKind::Backfill { backfill, .. } => backfill.clone(),
+            TriggerKind::Step { pipeline_run, .. } => pipeline_run.to_string(),
             _ => self.run.id.to_string(),
         });
         batch

@@ -1,19 +1,27 @@
 //! One step: its key, the cache, its attempts, its outputs.
 
-use super::{BuiltInStep, Engine, Job, StepFailure, as_fault, files, raised};
+use super::{BuiltInStep, Engine, Ground, Job, StepFailure, as_fault, files, raised};
+use crate::graph::{self, Source};
 use crate::key::{self, KeyInput};
-use domain::entity::{AppliedProject, CacheEntry, LastStepKey, PipelineStep, StepArtifact, StepAttempt, StepState};
+use crate::when;
+use domain::entity::{CacheEntry, Item, LastStepKey, PipelineStep, StepArtifact, StepAttempt, StepState};
 use domain::spec::StepSpec;
 use domain::{Digest, Event, Fault, Refusal};
 use indexmap::IndexMap;
 use ports::World;
+use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Folders and facts of one step while it runs.
 pub(super) struct Place {
-    pub(super) project: AppliedProject,
+    pub(super) ground: Arc<Ground>,
     pub(super) spec: StepSpec,
+    /// Input name to what was taken.
+    pub(super) inputs: IndexMap<String, StepArtifact>,
+    /// The values of the item that it is for, if it is one of several.
+    pub(super) item: Item,
     pub(super) folder: PathBuf,
     pub(super) log: PathBuf,
     pub(super) code: IndexMap<String, Digest>,
@@ -21,7 +29,8 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn input(&self, name: &str, artifact: &StepArtifact) -> PathBuf {
-        self.folder.join("in").join(name).join(&artifact.name)
+        let folder = self.folder.join("in").join(name);
+        if artifact.list { folder } else { folder.join(&artifact.name) }
     }
 
     pub(super) fn out(&self) -> PathBuf {
@@ -31,7 +40,7 @@ impl Place {
 
 impl Engine {
     /// Brings a step to its end; `Err` only when the store itself fails.
-    pub(super) async fn run_step(&self, job: &Job, name: &str, cancelled: watch::Receiver<bool>) -> Result<PipelineStep, Fault> {
+    pub(super) async fn run_step(self: &Arc<Self>, job: &Job, name: &str, cancelled: watch::Receiver<bool>) -> Result<PipelineStep, Fault> {
         let mut step = job.step(name);
         for attempt in &mut step.attempts {
             if attempt.ended.is_none() {
@@ -40,7 +49,11 @@ impl Engine {
                 attempt.error = Some("the server stopped while it ran".into());
             }
         }
-        let prepared = self.prepare(job, name, &mut step).await;
+        let prepared = match self.is_wanted(job, name, &step.item).await {
+            Ok(None) => self.prepare(job, name, &mut step).await,
+            Ok(Some(why)) => return self.end_step(job, name, StepState::Skipped, Some(why)).await,
+            Err(failure) => Err(failure),
+        };
         let place = match prepared {
             Ok(place) => place,
             Err(failure) => return self.fail_unstarted(job, step, failure).await,
@@ -57,43 +70,62 @@ impl Engine {
 
     /// Fetches the inputs and makes the key.
     async fn prepare(&self, job: &Job, name: &str, step: &mut PipelineStep) -> Result<Place, StepFailure> {
-        let world = World::new(self.store.snapshot()?);
-        let project = world.get::<AppliedProject>("project")?;
-        let mut project = project.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
-        if let Some(root) = &job.run.root {
-            project.root.clone_from(root);
-        }
-        let last = world.get::<LastStepKey>(&format!("{}/{name}", job.run.pipeline))?;
-        let spec = job.version.spec.step.get(name).cloned();
+        let ground = job.ground.clone();
+        let ground = ground.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
+        let last = World::new(self.store.snapshot()?).get::<LastStepKey>(&format!("{}/{name}", job.run.pipeline))?;
+        let spec = job.version.spec.find(name).cloned();
         let spec = spec.ok_or_else(|| Fault::broken(format!("step {name} is not in version {}", job.version.number)))?;
         let runs = self.config.home.join("pipelines").join(job.run.id.as_str());
-        let code = files::code_of(Path::new(&project.root), &spec);
-        let place = Place { folder: runs.join(name), log: runs.join(format!("{name}.log")), project, spec, code };
-        let mut inputs = IndexMap::new();
-        for (input, source) in &place.spec.input {
-            let artifact = input_artifact(job, source)?;
+        let code = files::code_of(Path::new(&ground.project.root), &spec, &self.code);
+        let inputs = inputs_of(job, &spec)?;
+        let item = step.item.clone();
+        let place = Place { folder: runs.join(name), log: runs.join(format!("{name}.log")), ground, spec, inputs, item, code };
+        for (input, artifact) in place.inputs.iter().filter(|_| place.spec.pipeline.is_none()) {
             files::fetch(&*self.artifacts, artifact, &place.input(input, artifact)).await?;
-            inputs.insert(input.clone(), artifact.digest.clone());
         }
+        let inputs = place.inputs.iter().map(|(input, artifact)| (input.clone(), artifact.digest.clone()));
         let built_in = BuiltInStep { run: &job.run, name, spec: &place.spec, out: place.out() };
         let is_command = !place.spec.run.is_empty();
-        let data = if is_command { None } else { self.built_in.key(&built_in).await? };
-        let used = |name: &str| place.spec.run.iter().any(|argument| argument.contains(&format!("{{params.{name}}}")));
-        let params = job.run.params.iter().filter(|(name, _)| used(name)).map(|(name, value)| (name.clone(), value.to_string()));
+        let data = if is_command || place.spec.pipeline.is_some() { None } else { self.built_in.key(&built_in).await? };
+        let used = |hole: &str| place.spec.run.iter().any(|argument| argument.contains(&format!("{{{hole}}}")));
+        let of_params = job.run.params.iter().filter(|(name, _)| used(&format!("params.{name}")));
+        let params = of_params.map(|(name, value)| (name.clone(), value.to_string()));
+        let told = [("trigger.time", job.run.trigger.time.to_string()), ("run.id", job.run.id.to_string())];
         let env = place.spec.env.iter().map(|name| (name.clone(), std::env::var(name).unwrap_or_default()));
         let parts = key::parts(&KeyInput {
             step: &place.spec,
             params: params.collect(),
-            inputs,
+            inputs: inputs.collect(),
+            item: place.item.clone(),
+            told: told.into_iter().filter(|(hole, _)| used(hole)).collect(),
             code: place.code.clone(),
             env: env.collect(),
-            environment: files::environment_of(&place.project),
+            environment: place.ground.environment.clone(),
             built_in: data.clone(),
         });
         step.why = Some(key::why(last.as_ref().map(|last| &last.parts), &parts));
-        step.cache_key = (place.spec.cache && (is_command || data.is_some())).then(|| key::key(&parts));
+        let may = place.spec.cache && !job.is_exit(name) && (is_command || data.is_some());
+        step.cache_key = may.then(|| key::key(&parts));
         step.key_parts = parts;
         Ok(place)
+    }
+
+    /// Whether a step is to run at all; the reason if not.
+    pub(super) async fn is_wanted(&self, job: &Job, name: &str, item: &Item) -> Result<Option<String>, StepFailure> {
+        let spec = &job.version.spec;
+        let Some(condition) = spec.find(name).and_then(|step| step.when.as_deref()) else { return Ok(None) };
+        let kind = serde_json::to_value(&job.run.trigger.kind).unwrap_or_default();
+        let mut facts = json!({
+            "params": job.run.params,
+            "each": item,
+            "trigger": { "time": job.run.trigger.time.to_string(), "kind": kind["kind"] },
+        });
+        for (step, output) in when::outputs_of(condition, spec) {
+            let Some(artifact) = job.steps.get(&step).and_then(|step| step.outputs.get(&output)) else { continue };
+            facts[when::spelt(&step)][&output] = files::read_json(&*self.artifacts, artifact).await?;
+        }
+        let is = when::is_true(condition, &facts).map_err(|what| Refusal::invalid("step/when", what))?;
+        Ok((!is).then(|| format!("when: `{condition}` is not true")))
     }
 
     async fn cached(&self, step: &PipelineStep) -> Result<Option<CacheEntry>, Fault> {
@@ -108,7 +140,7 @@ impl Engine {
     }
 
     async fn attempts(
-        &self,
+        self: &Arc<Self>,
         job: &Job,
         name: &str,
         mut step: PipelineStep,
@@ -179,7 +211,7 @@ impl Engine {
     }
 
     /// A step that could not even begin: its inputs or its environment are not there.
-    async fn fail_unstarted(&self, job: &Job, mut step: PipelineStep, failure: StepFailure) -> Result<PipelineStep, Fault> {
+    pub(super) async fn fail_unstarted(&self, job: &Job, mut step: PipelineStep, failure: StepFailure) -> Result<PipelineStep, Fault> {
         let number = step.attempts.len() as u32 + 1;
         let now = self.clock.wall_now();
         let what = match failure {
@@ -210,7 +242,15 @@ impl Engine {
     }
 }
 
-pub(super) fn input_artifact<'a>(job: &'a Job, source: &str) -> Result<&'a StepArtifact, Refusal> {
-    let found = source.split_once('.').and_then(|(step, output)| job.steps.get(step)?.outputs.get(output));
-    found.ok_or_else(|| Refusal::invalid("step/input", format!("`{source}` has not been written")))
+/// What a step takes: of each input's alternatives, the first that was made.
+fn inputs_of(job: &Job, spec: &StepSpec) -> Result<IndexMap<String, StepArtifact>, Refusal> {
+    let taken = |(input, text): (&String, &String)| {
+        let found = graph::sources(text).flatten().find_map(|source| match source {
+            Source::Output(step, output) => job.steps.get(step)?.outputs.get(output),
+            Source::Given(name) => job.run.inputs.get(name),
+        });
+        let found = found.ok_or_else(|| Refusal::invalid("step/input", format!("`{text}` has not been written")))?;
+        Ok((input.clone(), found.clone()))
+    };
+    spec.input.iter().map(taken).collect()
 }

@@ -35,7 +35,7 @@ impl Yard {
     async fn new(toml: &str) -> Yard {
         let (home, store, clock) = (tempfile::tempdir().unwrap(), MemoryStore::new(), Arc::new(ManualClock::new(at("2026-11-20"))));
         let spec = Project { pipeline: toml::from_str(toml).unwrap(), ..Project::default() };
-        spec.pipeline.iter().for_each(|(name, pipeline): (&String, &PipelineSpec)| check::check(name, pipeline).unwrap());
+        spec.pipeline.iter().for_each(|(name, pipeline): (&String, &PipelineSpec)| crate::check::check(name, pipeline).unwrap());
         let applied =
             AppliedProject { hash: spec.hash(), spec, root: home.path().to_string_lossy().into_owned(), applied: at("2026-11-20") };
         store.commit(Batch::new(Actor::User("ann".into()), at("2026-11-20")).put(&applied)).await.unwrap();

@@ -1,6 +1,7 @@
 //! What the native API asks of features and of the project.
 
 use super::App;
+use crate::config;
 use api_native::{FeaturesApi, OnlineAnswer, ProjectFile};
 use async_trait::async_trait;
 use domain::{Actor, EntityKey, Scalar, Timestamp};
@@ -42,10 +43,11 @@ impl FeaturesApi for App {
     }
 
     async fn plan(&self, file: &ProjectFile) -> Result<Vec<Change>, FeatureError> {
-        App::plan(self, &file.toml, &file.name)
+        App::plan(self, &file.text, &file.name, file.profile.as_deref())
     }
 
     async fn apply(&self, file: &ProjectFile, actor: &Actor) -> Result<Vec<Change>, FeatureError> {
-        App::apply(self, &file.root, &file.toml, &file.name, actor).await
+        let wanted = config::parse(&file.text, &file.name, file.profile.as_deref())?;
+        App::apply(self, &file.root, wanted, actor).await
     }
 }

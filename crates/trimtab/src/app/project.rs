@@ -11,15 +11,14 @@ use std::path::Path;
 
 impl App {
     /// What applying the file would change. Changes nothing.
-    pub fn plan(&self, text: &str, name: &str) -> Result<Vec<Change>, FeatureError> {
-        let wanted = config::parse(text, name)?;
+    pub fn plan(&self, text: &str, name: &str, profile: Option<&str>) -> Result<Vec<Change>, FeatureError> {
+        let wanted = config::parse(text, name, profile)?;
         let applied = World::new(self.ports.store.snapshot()?).get::<AppliedProject>("project")?;
         Ok(features::diff(&applied.map_or_else(Project::default, |applied| applied.spec), &wanted))
     }
 
     /// Makes the file the applied project: loads its files, versions its views, fills the online store.
-    pub async fn apply(&self, root: &str, text: &str, name: &str, actor: &Actor) -> Result<Vec<Change>, FeatureError> {
-        let wanted = config::parse(text, name)?;
+    pub async fn apply(&self, root: &str, wanted: Project, actor: &Actor) -> Result<Vec<Change>, FeatureError> {
         let folder = Path::new(root).canonicalize().map_err(|e| {
             Refusal::invalid("project/root", format!("the project's folder {root} cannot be opened: {e}"))
                 .hint("run trimtab apply in the folder of trimtab.toml")

@@ -89,7 +89,7 @@ fn only_model(folder: &Path) -> anyhow::Result<String> {
     let file = folder.join("trimtab.toml");
     let names: Vec<String> = if file.exists() {
         let (text, _, name) = read_project(&file)?;
-        crate::config::parse(&text, &name)?.model.keys().cloned().collect()
+        crate::config::parse(&text, &name, None)?.model.keys().cloned().collect()
     } else {
         Vec::new()
     };

@@ -139,6 +139,8 @@ fn refusal(status: u16, text: &str) -> Refusal {
 
 /// The text of a file, with a refusal that names the next step.
 pub fn read_project(file: &Path) -> anyhow::Result<(String, String, String)> {
+    let yaml = file.with_extension("yaml");
+    let file = if !file.exists() && file.ends_with("trimtab.toml") && yaml.exists() { &yaml } else { file };
     let text = std::fs::read_to_string(file).map_err(|error| {
         Refusal::not_found("project/no_file", format!("{} cannot be read: {error}", file.display())).hint("trimtab init makes one")
     })?;

@@ -49,6 +49,17 @@ pub struct Common {
     pub json: bool,
 }
 
+/// Which project file, and how it is to be read.
+#[derive(clap::Args, Debug)]
+pub struct ProjectArgs {
+    /// TOML or YAML, by its name; without this option trimtab.yaml is taken where there is no trimtab.toml.
+    #[arg(long, default_value = "trimtab.toml")]
+    file: PathBuf,
+    /// Lay `[profile.NAME]` over the file.
+    #[arg(long, env = "TRIMTAB_PROFILE")]
+    profile: Option<String>,
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Start the server: everything in one process.
@@ -73,13 +84,13 @@ pub enum Command {
     },
     /// Show what applying the project file would change.
     Plan {
-        #[arg(long, default_value = "trimtab.toml")]
-        file: PathBuf,
+        #[command(flatten)]
+        file: ProjectArgs,
     },
     /// Make the project file what is in force.
     Apply {
-        #[arg(long, default_value = "trimtab.toml")]
-        file: PathBuf,
+        #[command(flatten)]
+        file: ProjectArgs,
     },
     /// Show how everything stands.
     Status,
@@ -229,9 +240,9 @@ impl Cli {
             }
             Command::Init { folder } => init::init(&folder, common.json).map(|()| 0),
             Command::Pipeline(pipeline::PipelineCommand::Check { file }) => {
-                let (text, _, name) = client::read_project(&file)?;
-                crate::config::parse(&text, &name)?;
-                show::print(&json!({ "file": file, "problems": [] }), common.json)?;
+                let (text, _, name) = client::read_project(&file.file)?;
+                crate::config::parse(&text, &name, file.profile.as_deref())?;
+                show::print(&json!({ "file": name, "problems": [] }), common.json)?;
                 Ok(0)
             }
             Command::Gate(gate::GateCommand::Compare(args)) => compare::compare(&args, common.json),
@@ -303,9 +314,10 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
     Ok(0)
 }
 
-async fn send_project(client: &Client, file: &std::path::Path, verb: &str) -> anyhow::Result<Value> {
-    let (text, root, name) = client::read_project(file)?;
-    client.post(&format!("/api/v1/{verb}"), &json!({ "root": root, "toml": text, "name": name })).await
+async fn send_project(client: &Client, file: &ProjectArgs, verb: &str) -> anyhow::Result<Value> {
+    let (text, root, name) = client::read_project(&file.file)?;
+    let sent = json!({ "root": root, "text": text, "name": name, "profile": file.profile });
+    client.post(&format!("/api/v1/{verb}"), &sent).await
 }
 
 async fn why(client: &Client, thing: &str, json: bool) -> anyhow::Result<u8> {
@@ -363,7 +375,7 @@ fn pairs(texts: &[String]) -> Result<Value, Refusal> {
         let Some((name, value)) = text.split_once('=') else {
             return Err(Refusal::invalid("usage/pair", format!("`{text}` is not NAME=VALUE")));
         };
-        let value = serde_json::from_str(value).ok().filter(|value: &Value| value.is_number() || value.is_boolean());
+        let value = serde_json::from_str(value).ok().filter(|value: &Value| value.is_number() || value.is_boolean() || value.is_array());
         map.insert(name.into(), value.unwrap_or_else(|| Value::String(text[name.len() + 1..].into())));
     }
     Ok(Value::Object(map))

@@ -1,10 +1,10 @@
 //! Pipelines and their runs.
 
+use super::ProjectArgs;
 use super::client::Client;
 use super::{encode, follow, pairs, show};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum PipelineCommand {
@@ -70,8 +70,8 @@ pub enum PipelineCommand {
     },
     /// Look for mistakes in the project file's pipelines.
     Check {
-        #[arg(long, default_value = "trimtab.toml")]
-        file: PathBuf,
+        #[command(flatten)]
+        file: ProjectArgs,
     },
 }
 

@@ -179,7 +179,8 @@ impl House {
         let model = ModelName::new("demand");
         match act {
             Act::Apply => {
-                app.apply(&self.project().to_string_lossy(), &self.file, "trimtab.toml", &Actor::User("ann".into())).await?;
+                let wanted = trimtab::config::parse(&self.file, "trimtab.toml", None)?;
+                app.apply(&self.project().to_string_lossy(), wanted, &Actor::User("ann".into())).await?;
             }
             Act::Train => first_model(app).await?,
             Act::Clock(at) => self.clock.advance_to(*at),

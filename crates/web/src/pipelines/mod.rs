@@ -16,7 +16,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::Timestamp;
 use domain::entity::{AppliedProject, PipelineRun, PipelineVersion};
-use domain::spec::{PipelineSpec, StepSpec};
+use domain::spec::{ParamSpec, PipelineSpec, StepSpec};
 use grid::Grid;
 use ports::World;
 use serde::Serialize;
@@ -145,8 +145,8 @@ fn read_page(state: &WebState, name: String) -> Result<Page, PageError> {
     let now = state.facts.now()?;
     Ok(Page {
         on: spec.on.clone(),
-        params: spec.params.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
-        graph: graph(&spec, |step| ("", kind(&spec.step[step]).to_owned(), None)),
+        params: spec.params.iter().map(|(name, declared)| (name.clone(), param(declared))).collect(),
+        graph: graph(&spec, |step| ("", spec.find(step).map_or("", kind).to_owned(), None)),
         grid: grid::grid(&world, shown, &steps)?,
         total: counted(runs.len() as u64, "run"),
         runs: runs.iter().rev().take(LISTED).map(row).collect(),
@@ -193,15 +193,37 @@ fn row(run: &PipelineRun) -> RunRow {
 
 /// The picture of a pipeline's steps; `tell` gives a step's state, second line and address.
 pub(crate) fn graph(spec: &PipelineSpec, tell: impl Fn(&str) -> (&'static str, String, Option<String>)) -> Option<Graph> {
+    let last: Vec<String> = spec.step.keys().cloned().collect();
     let node = |(name, step): (&String, &StepSpec)| {
-        let sources = step.input.values().filter_map(|source| source.split_once('.')).map(|(step, _)| step.to_owned());
-        let mut needs: Vec<String> = sources.chain(step.after.iter().cloned()).collect();
+        let mut needs: Vec<String> = pipelines::graph::needs(spec, step).into_iter().flatten().collect();
+        if spec.on_exit.contains_key(name) && needs.is_empty() {
+            needs.clone_from(&last);
+        }
         needs.sort();
         needs.dedup();
         let (state, note, href) = tell(name);
         Node { name: name.clone(), needs, state, note, href }
     };
-    draw(spec.step.iter().map(node).collect())
+    // An exit step comes after all others: after those that nothing else comes after.
+    let mut nodes: Vec<Node> = spec.step.iter().chain(&spec.on_exit).map(node).collect();
+    let inner: std::collections::BTreeSet<String> =
+        nodes.iter().filter(|node| spec.step.contains_key(&node.name)).flat_map(|node| node.needs.clone()).collect();
+    for node in nodes.iter_mut().filter(|node| spec.on_exit.contains_key(&node.name)) {
+        node.needs.retain(|needed| !inner.contains(needed));
+    }
+    draw(nodes)
+}
+
+/// A parameter as its page shows it.
+fn param(declared: &ParamSpec) -> String {
+    let ParamSpec::Rule(rule) = declared else { return declared.default_value().map_or(String::new(), ToString::to_string) };
+    let mut said: Vec<String> = declared.kind().map(|kind| kind.name().to_owned()).into_iter().collect();
+    said.push(rule.default.as_ref().map_or("must be given".into(), |default| format!("default {default}")));
+    said.extend(rule.min.map(|min| format!("at least {min}")));
+    said.extend(rule.max.map(|max| format!("at most {max}")));
+    said.extend((!rule.choices.is_empty()).then(|| rule.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")));
+    said.extend(rule.help.clone());
+    said.join(", ")
 }
 
 /// What a step does, in a few words.
@@ -210,6 +232,7 @@ pub(crate) fn kind(step: &StepSpec) -> &'static str {
         StepSpec { training_set: Some(_), .. } => "training set",
         StepSpec { gate: Some(_), .. } => "gate",
         StepSpec { sweep: Some(_), .. } => "sweep",
+        StepSpec { pipeline: Some(_), .. } => "pipeline",
         step if !step.materialize.is_empty() => "materialize",
         _ => "command",
     }

@@ -166,7 +166,7 @@ fn read_step(
         href: format!("{}/log?step={}&attempt={shown}", link::pipeline_run(&run.id), link::part(name)),
         is_live: step.state == StepState::Running,
     });
-    let spec = version.as_ref().and_then(|version| version.spec.step.get(name));
+    let spec = version.as_ref().and_then(|version| version.spec.find(name));
     Ok(Step {
         name: name.into(),
         state: step_word(step.state),

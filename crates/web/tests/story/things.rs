@@ -21,7 +21,7 @@ pub fn pipeline_run(id: &PipelineRunId, at: &str, incident: Option<&str>, state:
         id: id.clone(),
         pipeline: "retrain".into(),
         version: 1,
-        params: IndexMap::from([("max_iter".to_owned(), Scalar::Int(100))]),
+        params: IndexMap::from([("max_iter".to_owned(), Scalar::Int(100).into())]),
         trigger: Trigger { kind, time: day(at), holdout_to: day(at) },
         state,
         cancel_asked: false,
@@ -31,6 +31,7 @@ pub fn pipeline_run(id: &PipelineRunId, at: &str, incident: Option<&str>, state:
         error: None,
         again: None,
         root: None,
+        inputs: IndexMap::new(),
     }
 }
 
