@@ -19,12 +19,14 @@ use parking_lot::Mutex;
 use ports::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec};
 use slots::Slots;
 use std::collections::HashMap;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use wait4::Wait4;
 
 /// How often use of memory and cpu is looked at.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -34,13 +36,19 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The machine's own cpus and memory.
 pub struct LocalPool {
     slots: Slots,
+    /// How often the kernel had killed for want of memory when that was last looked at.
+    kernel_kills: AtomicU64,
     jobs: Mutex<HashMap<JobId, watch::Sender<bool>>>,
 }
 
 impl LocalPool {
     /// A pool of so many cpu slots and bytes of memory.
     pub fn new(cpu: u32, mem_bytes: u64) -> Self {
-        LocalPool { slots: Slots::new(cpu, mem_bytes), jobs: Mutex::default() }
+        LocalPool {
+            slots: Slots::new(cpu, mem_bytes),
+            kernel_kills: AtomicU64::new(members::kernel_memory_kills()),
+            jobs: Mutex::default(),
+        }
     }
 
     /// All cpus of the machine and three quarters of its memory.
@@ -50,17 +58,29 @@ impl LocalPool {
     }
 
     async fn run_in_slot(&self, job: &JobSpec, mut cancelled: watch::Receiver<bool>) -> Result<JobEnd, ComputeError> {
-        let killed_before = members::kernel_memory_kills();
+        let killed_before = self.kernel_kills.load(Ordering::Relaxed);
         let mut child = spawn(job)?;
-        let members = Members::of(&job.id.0, child.id());
-        let output = Output::collect(&mut child, &job.log).await?;
+        let members = Members::of(&job.id.0, Some(child.id()));
+        let streams = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+        let output = Output::collect(streams, &job.log).await;
+        let mut ended = tokio::task::spawn_blocking(move || child.wait4());
+        // Whatever went wrong, the process does not outlive this function.
+        let output = match output {
+            Ok(output) => output,
+            Err(fault) => {
+                members.end(Duration::ZERO).await;
+                return Err(fault.into());
+            }
+        };
         let mut end = JobEnd::default();
         let mut usage = Usage::default();
-        let deadline = job.timeout.map(|span| Instant::now() + span.duration());
-        let mut sample = tokio::time::interval(SAMPLE);
+        let began = Instant::now();
+        let deadline = job.timeout.map(|span| began + span.duration());
+        let mut sample = tokio::time::interval_at(began + SAMPLE, SAMPLE);
+        let mut heard = (output.heard(), began);
         let status = loop {
             tokio::select! {
-                status = child.wait() => break status,
+                status = &mut ended => break status,
                 _ = asked(&mut cancelled), if !end.cancelled => {
                     end.cancelled = true;
                     members.end(GRACE).await;
@@ -69,23 +89,36 @@ impl LocalPool {
                     end.timed_out = true;
                     members.end(GRACE).await;
                 }
-                _ = sample.tick() => {
+                now = sample.tick() => {
                     usage.take(members.usage());
+                    self.kernel_kills.fetch_max(members::kernel_memory_kills(), Ordering::Relaxed);
                     if job.mem_bytes.is_some_and(|limit| usage.memory_bytes > limit) && !end.out_of_memory {
                         end.out_of_memory = true;
                         members.signal(Signal::SIGKILL);
+                    }
+                    if output.heard() != heard.0 {
+                        heard = (output.heard(), now);
+                    }
+                    if job.heartbeat.is_some_and(|span| now - heard.1 > span.duration()) && !end.silent {
+                        end.silent = true;
+                        members.end(GRACE).await;
                     }
                 }
             }
         };
         members.end(Duration::ZERO).await;
-        let status = status.map_err(|e| Fault::because(format!("waiting for job {}", job.id.0), e))?;
-        end.exit = status.code();
-        end.signal = status.signal();
-        let nobody_asked = !end.cancelled && !end.timed_out;
-        end.out_of_memory |= nobody_asked && killed_by_kernel(end.signal, end.exit) && members::kernel_memory_kills() > killed_before;
-        end.cpu_ms = usage.cpu_ms();
-        end.peak_memory_bytes = usage.peak_bytes();
+        let what = || format!("waiting for job {}", job.id.0);
+        let status = status.map_err(|e| Fault::because(what(), e))?.map_err(|e| Fault::because(what(), e))?;
+        end.exit = status.status.code();
+        end.signal = status.status.signal();
+        let nobody_asked = !end.cancelled && !end.timed_out && !end.silent;
+        if nobody_asked && killed_by_kernel(end.signal, end.exit) {
+            let now = members::kernel_memory_kills();
+            end.out_of_memory |= now > killed_before;
+            self.kernel_kills.fetch_max(now, Ordering::Relaxed);
+        }
+        end.cpu_ms = Some(usage.cpu_ms(&status.rusage));
+        end.peak_memory_bytes = Some(usage.peak_bytes(&status.rusage));
         end.stderr_tail = output.finish().await;
         Ok(end)
     }
@@ -124,8 +157,7 @@ fn spawn(job: &JobSpec) -> Result<Child, ComputeError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+        .process_group(0);
     command.spawn().map_err(|e| {
         Refusal::invalid("job/cannot_start", format!("`{program}` cannot be started in {}: {e}", job.dir.display()))
             .hint("check that the program exists and may be executed, and that the folder is there")

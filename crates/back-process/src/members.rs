@@ -3,7 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use wait4::ResourceUsage;
 
 /// The variable that marks a job's processes; inherited by all that they start.
 pub(crate) const COOKIE: &str = "TRIMTAB_JOB";
@@ -11,9 +12,13 @@ pub(crate) const COOKIE: &str = "TRIMTAB_JOB";
 const TICKS: u64 = 100;
 const PAGE: u64 = 4096;
 
+/// How long a job is young: no more processes than there are numbers are started in that time.
+const YOUNG: Duration = Duration::from_secs(10);
+
 pub(crate) struct Members {
     mark: Vec<u8>,
     group: Option<i32>,
+    began: Instant,
 }
 
 struct Process {
@@ -28,7 +33,6 @@ pub(crate) struct Usage {
     pub(crate) memory_bytes: u64,
     peak: u64,
     ticks: HashMap<i32, u64>,
-    sampled: bool,
 }
 
 impl Usage {
@@ -39,15 +43,18 @@ impl Usage {
         for process in sample.0 {
             self.ticks.insert(process.pid, process.ticks);
         }
-        self.sampled = true;
     }
 
-    pub(crate) fn cpu_ms(&self) -> Option<u64> {
-        self.sampled.then(|| self.ticks.values().sum::<u64>() * 1000 / TICKS)
+    /// CPU of the whole job: what the kernel counted for the leader and all that was waited for, or what was seen of the processes alive.
+    pub(crate) fn cpu_ms(&self, counted: &ResourceUsage) -> u64 {
+        let counted = counted.utime + counted.stime;
+        let seen = self.ticks.values().sum::<u64>() * 1000 / TICKS;
+        seen.max(counted.as_millis() as u64)
     }
 
-    pub(crate) fn peak_bytes(&self) -> Option<u64> {
-        (self.peak > 0).then_some(self.peak)
+    /// The most memory that was seen at a time, or that the kernel counted for one process.
+    pub(crate) fn peak_bytes(&self, counted: &ResourceUsage) -> u64 {
+        self.peak.max(counted.maxrss)
     }
 }
 
@@ -55,12 +62,24 @@ pub(crate) struct UsageSample(Vec<Process>);
 
 impl Members {
     pub(crate) fn of(job: &str, leader: Option<u32>) -> Self {
-        Members { mark: format!("{COOKIE}={job}").into_bytes(), group: leader.map(|pid| pid as i32) }
+        Members { mark: format!("{COOKIE}={job}").into_bytes(), group: leader.map(|pid| pid as i32), began: Instant::now() }
     }
 
     fn processes(&self) -> Vec<Process> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-        entries.flatten().filter_map(|entry| self.member(entry.file_name().to_str()?.parse().ok()?)).collect()
+        let least = self.least();
+        let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok().filter(|pid| *pid >= least);
+        entries.flatten().filter_map(|entry| self.member(number(entry)?)).collect()
+    }
+
+    /// The least number that a process of the job can have. Numbers are given in rising order: what a young job started has a greater one
+    /// than its leader, unless they began anew at the greatest. To look at every process of the machine costs more than many a step.
+    fn least(&self) -> i32 {
+        let newest = || std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse::<i32>().ok();
+        match self.group {
+            Some(leader) if self.began.elapsed() < YOUNG && newest().is_some_and(|newest| newest >= leader) => leader,
+            _ => 0,
+        }
     }
 
     fn member(&self, pid: i32) -> Option<Process> {

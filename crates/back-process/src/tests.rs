@@ -13,6 +13,7 @@ fn sh(id: &str, script: &str, folder: &std::path::Path) -> JobSpec {
         cpu: 1,
         mem_bytes: None,
         timeout: None,
+        heartbeat: None,
     }
 }
 
@@ -113,4 +114,39 @@ async fn endless_lines_and_invalid_text_are_kept_in_bounded_memory() {
     let end = LocalPool::new(1, 1 << 30).run(job.clone()).await.unwrap();
     assert!(end.stderr_tail.ends_with("end") && end.stderr_tail.len() <= 3 * output::TAIL_BYTES);
     assert_eq!(std::fs::metadata(job.log).unwrap().len(), 3_000_005);
+}
+
+#[tokio::test]
+async fn a_log_keeps_its_beginning_and_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = sh("long", "echo begin; head -c 150000000 /dev/zero | tr '\\0' x; echo end", folder.path());
+    LocalPool::new(1, 1 << 30).run(job.clone()).await.unwrap();
+    let log = std::fs::read_to_string(job.log).unwrap();
+    assert!(log.len() <= 65 << 20 && log.starts_with("begin\n") && log.ends_with("end\n"), "{} bytes", log.len());
+    let note = log.lines().find(|line| line.starts_with('[')).unwrap();
+    let left_out: usize = note.split([' ', '[']).nth(1).unwrap().parse().unwrap();
+    assert_eq!(left_out + log.len() - note.len() - 2, 150_000_000 + 10, "every byte is there or counted");
+}
+
+#[tokio::test]
+async fn a_job_that_is_silent_for_too_long_is_ended_and_one_that_talks_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = LocalPool::new(1, 1 << 30);
+    let mut job = sh("dead", "echo once; sleep 60", folder.path());
+    job.heartbeat = Some(Span::from_ms(400));
+    let end = pool.run(job).await.unwrap();
+    assert!(end.silent && !end.timed_out && !end.is_success());
+    let mut job = sh("alive", "for i in 1 2 3 4 5 6; do echo $i; sleep 0.15; done", folder.path());
+    job.heartbeat = Some(Span::from_ms(600));
+    let end = pool.run(job).await.unwrap();
+    assert!(end.is_success() && !end.silent, "{end:?}");
+}
+
+#[tokio::test]
+async fn what_a_short_job_used_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let job =
+        sh("busy", "i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done; head -c 20000000 /dev/zero | tail -c 1 >/dev/null", folder.path());
+    let end = LocalPool::new(1, 1 << 30).run(job).await.unwrap();
+    assert!(end.cpu_ms.unwrap() > 0 && end.peak_memory_bytes.unwrap() > 500_000, "{end:?}");
 }

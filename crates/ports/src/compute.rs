@@ -29,6 +29,8 @@ pub struct JobSpec {
     pub cpu: u32,
     pub mem_bytes: Option<u64>,
     pub timeout: Option<Span>,
+    /// A job that prints nothing for so long is taken for dead and ended.
+    pub heartbeat: Option<Span>,
 }
 
 /// How a job ended.
@@ -37,6 +39,8 @@ pub struct JobEnd {
     pub exit: Option<i32>,
     pub signal: Option<i32>,
     pub timed_out: bool,
+    /// Ended because it printed nothing for as long as its `heartbeat` allows.
+    pub silent: bool,
     pub cancelled: bool,
     /// Killed for using more memory than it asked for.
     pub out_of_memory: bool,

@@ -179,6 +179,7 @@ impl Engine {
             cpu: place.spec.need.cpu,
             mem_bytes: place.spec.need.mem_bytes()?,
             timeout: place.spec.timeout,
+            heartbeat: place.spec.heartbeat,
         })
     }
 
@@ -291,6 +292,7 @@ fn hint(end: &JobEnd, place: &Place) -> Option<String> {
     Some(match end {
         JobEnd { cancelled: true, .. } => return None,
         JobEnd { timed_out: true, .. } => "raise `timeout`, or find out from the log where it stood".into(),
+        JobEnd { silent: true, .. } => "let it print how far it has come (unbuffered), or raise `heartbeat`".into(),
         JobEnd { out_of_memory: true, .. } => match asked {
             Some(asked) => format!("ask for more than {asked}: need = {{ mem = \"...\" }}; or read the data in pieces"),
             None => "say what it needs, so that fewer run beside it: need = { mem = \"2GiB\" }; or read the data in pieces".into(),
@@ -313,6 +315,7 @@ pub(super) fn describe(end: &JobEnd, place: &Place) -> String {
     let mut what = match end {
         JobEnd { cancelled: true, .. } => "cancelled".to_owned(),
         JobEnd { timed_out: true, .. } => format!("no end within its timeout of {}", place.spec.timeout.unwrap_or_default()),
+        JobEnd { silent: true, .. } => format!("no sign of life for {}: it printed nothing", place.spec.heartbeat.unwrap_or_default()),
         JobEnd { out_of_memory: true, .. } => match place.spec.need.mem.as_deref() {
             Some(asked) if end.peak_memory_bytes.zip(place.spec.need.mem_bytes().ok().flatten()).is_some_and(|(used, may)| used > may) => {
                 format!("killed: out of memory, it used more than the {asked} that it asked for")
