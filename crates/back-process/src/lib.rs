@@ -20,7 +20,9 @@ use ports::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec};
 use slots::Slots;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -147,8 +149,10 @@ fn spawn(job: &JobSpec) -> Result<Child, ComputeError> {
     let Some((program, arguments)) = job.command.split_first() else {
         return Err(Refusal::invalid("job/no_command", "the command is empty").into());
     };
-    let mut command = Command::new(program);
+    // With a path the process is spawned; looking for a name on another PATH would fork, and copy this process's page tables.
+    let mut command = Command::new(found(program, job).unwrap_or_else(|| program.into()));
     command
+        .arg0(program)
         .args(arguments)
         .current_dir(&job.dir)
         .env_clear()
@@ -163,6 +167,16 @@ fn spawn(job: &JobSpec) -> Result<Child, ComputeError> {
             .hint("check that the program exists and may be executed, and that the folder is there")
             .into()
     })
+}
+
+/// Where the job's own PATH has a program.
+fn found(program: &str, job: &JobSpec) -> Option<PathBuf> {
+    if program.contains('/') {
+        return None;
+    }
+    let (_, path) = job.env.iter().find(|(name, _)| name == "PATH")?;
+    let may_run = |file: &PathBuf| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(path).map(|folder| job.dir.join(folder).join(program)).find(may_run)
 }
 
 #[async_trait]

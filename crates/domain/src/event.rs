@@ -85,7 +85,7 @@ events! {
     /// An attempt of a step began.
     Pipelines StepStarted { pipeline_run: PipelineRunId, step: String, attempt: u32, why: String }
     /// A step came to its end.
-    Pipelines StepFinished { pipeline_run: PipelineRunId, step: String, state: StepState, attempts: u32, error: Option<String> }
+    Pipelines StepFinished { pipeline_run: PipelineRunId, step: String, state: StepState, attempts: u32, error: Option<String>, why: Option<String> }
     /// A pipeline run came to its end.
     Pipelines PipelineRunFinished { pipeline_run: PipelineRunId, pipeline: String, state: RunState, error: Option<String> }
     /// A version is to be judged.

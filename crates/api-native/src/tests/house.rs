@@ -300,22 +300,10 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
         ("retrain-1", "retrain", TriggerKind::Command, RunState::Failed, "2011-03-01"),
         ("retrain-demand-1-1", "other", incident, RunState::Succeeded, "2011-03-15"),
     ] {
-        batch.write(&PipelineRun {
-            id: PipelineRunId::new(id),
-            pipeline: pipeline.into(),
-            version: 1,
-            params: IndexMap::new(),
-            trigger: Trigger { kind, time: day(at), holdout_to: day(at) },
-            state,
-            cancel_asked: false,
-            requested: day(at),
-            started: None,
-            ended: None,
-            error: (state == RunState::Failed).then(|| "step train: exit 1".into()),
-            again: None,
-            root: None,
-            inputs: IndexMap::new(),
-        });
+        let trigger = Trigger { kind, time: day(at), holdout_to: day(at) };
+        let queued = PipelineRun::queued(PipelineRunId::new(id), pipeline, trigger, day(at));
+        let error = (state == RunState::Failed).then(|| "step train: exit 1".into());
+        batch.write(&PipelineRun { version: 1, state, error, ..queued });
     }
     let step =
         |name: &str, state, attempts| PipelineStep { state, attempts, ..PipelineStep::waiting(PipelineRunId::new("retrain-1"), name) };
@@ -484,7 +472,14 @@ async fn story(store: &MemoryStore) {
         (
             true,
             None,
-            Event::StepFinished { pipeline_run: id.clone(), step: "train".into(), state: StepState::Succeeded, attempts: 1, error: None },
+            Event::StepFinished {
+                pipeline_run: id.clone(),
+                step: "train".into(),
+                state: StepState::Succeeded,
+                attempts: 1,
+                error: None,
+                why: None,
+            },
         ),
         (true, None, finished),
         (true, None, gate),

@@ -97,7 +97,8 @@ async fn a_bad_request_is_a_problem_with_its_place() {
         (online, json!({"features": ["v"], "entities": [], "at": "noon"}).to_string(), "request/time", "at"),
         (online, json!({"features": ["v"], "entities": [], "at": 1.5}).to_string(), "request/time", "at"),
         ("/api/v1/apply", json!({"root": "/"}).to_string(), "request/json", "line 1"),
-        ("/api/v1/pipelines/retrain/runs", json!({"params": {"max_iter": [1]}}).to_string(), "request/value", "params"),
+        ("/api/v1/pipelines/retrain/runs", json!({"params": {"max_iter": [1]}}).to_string(), "pipeline/param", "params.max_iter"),
+        ("/api/v1/pipelines/retrain/runs", json!({"params": {"max_iter": [[1]]}}).to_string(), "request/value", "params.max_iter"),
         ("/api/v1/pipelines/retrain/runs", json!({"trigger": "cron"}).to_string(), "request/json", "line 1"),
     ];
     for (path, body, code, place) in cases {
@@ -259,7 +260,10 @@ async fn events_come_in_pages_and_by_thread() {
     }
     assert_eq!(seen.len(), house.events().iter().filter(|event| event.thread.as_deref() == Some("demand-1")).count());
     assert!(seen.iter().all(|thread| thread == "demand-1"));
-    assert_eq!(house.get("/api/v1/events?after=100000").await.1, json!({"items": [], "next": null}));
+    let head = house.events().last().unwrap().seq;
+    // Nobody waits for what is there, and whoever waits in vain gets an empty page.
+    assert!(house.get("/api/v1/events?wait=30s").await.1["items"].is_array());
+    assert_eq!(house.get("/api/v1/events?after=100000&wait=20ms").await.1, json!({"items": [], "next": null, "head": head}));
 }
 
 /// The events of a story's chain, by name.

@@ -91,7 +91,7 @@ fn pipelines(event: &Event) -> Sentence {
             let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
             say(format!("step {step} of ")).pipeline_run(pipeline_run).say(format!(" began{again}")).because(Some(why))
         }
-        Event::StepFinished { pipeline_run, step, state, error, .. } => {
+        Event::StepFinished { pipeline_run, step, state, error, why, .. } => {
             let end = match state {
                 StepState::Cached => "was taken from the cache",
                 StepState::Succeeded => "succeeded",
@@ -101,7 +101,9 @@ fn pipelines(event: &Event) -> Sentence {
                 StepState::Cancelled => "was cancelled",
                 StepState::Waiting | StepState::Running => "goes on",
             };
-            say(format!("step {step} of ")).pipeline_run(pipeline_run).say(format!(" {end}")).because(error.as_deref())
+            let did_not_run = matches!(state, StepState::Skipped | StepState::UpstreamFailed);
+            let why = error.as_deref().or(why.as_deref().filter(|_| did_not_run));
+            say(format!("step {step} of ")).pipeline_run(pipeline_run).say(format!(" {end}")).because(why)
         }
         Event::PipelineRunFinished { pipeline_run, state, error, .. } => {
             let end = match state {

@@ -4,6 +4,7 @@ mod attempt;
 mod child;
 mod each;
 mod files;
+mod job;
 mod step;
 mod sweep;
 mod triggers;
@@ -18,9 +19,10 @@ use async_trait::async_trait;
 use domain::entity::{
     AppliedProject, CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
 };
-use domain::spec::{Overlap, StepSpec, step_of};
+use domain::spec::{Overlap, StepSpec};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId};
 use indexmap::IndexMap;
+use job::{Ground, Job, RunEnd};
 use parking_lot::Mutex;
 use ports::{ArtifactStore, Clock, CommitError, ComputeBackend, MetadataStore, World, decide};
 use reactor::{Activity, Busy, Worker};
@@ -375,72 +377,7 @@ fn ended(step: &PipelineStep) -> Event {
         state: step.state,
         attempts: step.attempts.len() as u32,
         error: step.attempts.last().and_then(|attempt| attempt.error.clone()).filter(|_| step.state == StepState::Failed),
-    }
-}
-
-/// What the steps of a run stand on; read once.
-struct Ground {
-    /// Its root is the run's own, if the run has one.
-    project: AppliedProject,
-    environment: Digest,
-}
-
-/// How a run stands when its exit steps begin.
-struct RunEnd {
-    state: RunState,
-    error: Option<String>,
-}
-
-/// A pipeline run as its tasks see it: a task has only those steps that its own step takes something from.
-struct Job {
-    run: Arc<PipelineRun>,
-    version: Arc<PipelineVersion>,
-    ground: Option<Arc<Ground>>,
-    end: Option<Arc<RunEnd>>,
-    steps: IndexMap<String, PipelineStep>,
-}
-
-impl Job {
-    fn step(&self, name: &str) -> PipelineStep {
-        self.steps.get(name).cloned().unwrap_or_else(|| PipelineStep::waiting(self.run.id.clone(), name))
-    }
-
-    fn is_exit(&self, name: &str) -> bool {
-        self.version.spec.on_exit.contains_key(step_of(name))
-    }
-
-    fn part(&self, name: &str, work: Work) -> Job {
-        let spec = &self.version.spec;
-        let needed = spec.find(name).map(|step| graph::needs(spec, step)).unwrap_or_default().into_iter().flatten();
-        let mut names: Vec<String> = needed.chain([name.to_owned()]).collect();
-        if work != Work::Run {
-            names.extend(Schedule::items_of(&self.steps, name).map(|item| item.name.clone()));
-        }
-        Job {
-            run: self.run.clone(),
-            version: self.version.clone(),
-            ground: self.ground.clone(),
-            end: self.end.clone(),
-            steps: names.into_iter().filter_map(|name| Some((name.clone(), self.steps.get(&name)?.clone()))).collect(),
-        }
-    }
-
-    /// The first failure, as it is shown.
-    fn first_error(&self) -> Option<String> {
-        let failed = self.steps.values().filter(|step| step.state == StepState::Failed);
-        failed.filter_map(|step| step.attempts.last()?.error.clone()).next()
-    }
-
-    /// A batch in the thread of whoever asked for the run.
-    fn batch(&self, now: domain::Timestamp) -> Batch {
-        let mut batch = Batch::new(Actor::System(NAME.into()), now);
-        batch.thread = Some(match &self.run.trigger.kind {
-            TriggerKind::Incident { incident } => incident.to_string(),
-            TriggerKind::Backfill { backfill, .. } => backfill.clone(),
-            TriggerKind::Step { pipeline_run, .. } => pipeline_run.to_string(),
-            _ => self.run.id.to_string(),
-        });
-        batch
+        why: step.why.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One step: its key, the cache, its attempts, its outputs.
 
-use super::{BuiltInStep, Engine, Ground, Job, StepFailure, as_fault, files, raised};
+use super::job::{Ground, Job};
+use super::{BuiltInStep, Engine, StepFailure, as_fault, files, raised};
 use crate::graph::{self, Source};
 use crate::key::{self, KeyInput};
 use crate::when;
@@ -103,9 +104,12 @@ impl Engine {
             environment: place.ground.environment.clone(),
             built_in: data.clone(),
         });
-        step.why = Some(key::why(last.as_ref().map(|last| &last.parts), &parts));
         let may = place.spec.cache && !job.is_exit(name) && (is_command || data.is_some());
         step.cache_key = may.then(|| key::key(&parts));
+        step.why = Some(match &last {
+            Some(last) if step.cache_key.is_none() && last.parts == parts => "it runs every time".into(),
+            last => key::why(last.as_ref().map(|last| &last.parts), &parts),
+        });
         step.key_parts = parts;
         Ok(place)
     }

@@ -5,47 +5,59 @@ use super::progress::Progress;
 use super::show;
 use domain::Refusal;
 use serde_json::Value;
-use std::collections::HashMap;
 use std::io::Write;
 use std::time::Duration;
 
-/// How often the server is asked.
+/// How often the server is asked about a backfill.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Follows the run that was asked for to its end; exit code 1 if it failed.
-pub async fn follow(client: &Client, asked: Value, detach: bool, json: bool) -> anyhow::Result<u8> {
+/// Where the log ends now: what is followed begins there.
+pub async fn head(client: &Client) -> anyhow::Result<u64> {
+    let end = client.get(&format!("/api/v1/events?after={}&limit=1", i64::MAX)).await?;
+    Ok(end.get("head").and_then(Value::as_u64).filter(|head| *head < i64::MAX as u64).unwrap_or(0))
+}
+
+/// Follows the run that was asked for to its end, from this place of the log on; exit code 1 if it failed.
+pub async fn follow(client: &Client, asked: Value, mut from: u64, detach: bool, json: bool) -> anyhow::Result<u8> {
     let id = asked.get("id").or(asked.get("pipeline_run")).and_then(Value::as_str).unwrap_or_default().to_owned();
     if detach {
         show::print(&asked, json)?;
         return Ok(0);
     }
-    let mut shown: HashMap<String, String> = HashMap::new();
-    loop {
-        let run = client.get(&format!("/api/v1/pipeline-runs/{}", super::encode(&id))).await?;
-        for step in run.get("steps").and_then(Value::as_array).into_iter().flatten() {
-            tell(step, &mut shown);
-        }
-        let state = run.get("state").and_then(Value::as_str).unwrap_or_default();
-        if !["queued", "running"].contains(&state) {
-            if json {
-                show::print(&run, true)?;
-            }
-            let error = run.get("error").and_then(Value::as_str);
-            return match (state, error) {
-                ("succeeded", _) => Ok(0),
-                (_, error) => {
-                    let what = error.map_or_else(|| format!("pipeline run {id} is {state}"), str::to_owned);
-                    let mut err = std::io::stderr().lock();
-                    writeln!(err, "{what}")?;
-                    Ok(1)
-                }
-            };
-        }
-        if id.is_empty() {
-            return Err(Refusal::invalid("server/answer", "the server named no pipeline run").into());
-        }
-        tokio::time::sleep(EVERY).await;
+    if id.is_empty() {
+        return Err(Refusal::invalid("server/answer", "the server named no pipeline run").into());
     }
+    loop {
+        let told = client.get(&format!("/api/v1/events?after={from}&limit=1000&wait=10s")).await?;
+        let events = told.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let of_run = |event: &&Value| event.get("pipeline_run").and_then(Value::as_str) == Some(&id);
+        for event in events.iter().filter_map(|told| told.get("event")).filter(of_run) {
+            tell(event);
+        }
+        let is_over = events.iter().filter_map(|told| told.get("event")).filter(of_run).any(|event| event["type"] == "PipelineRunFinished");
+        // A log that says nothing for long may have said it before: the run itself is looked at too.
+        if is_over || events.is_empty() {
+            let run = client.get(&format!("/api/v1/pipeline-runs/{}", super::encode(&id))).await?;
+            let state = run.get("state").and_then(Value::as_str).unwrap_or_default();
+            if !["queued", "running"].contains(&state) {
+                return end(&id, state, &run, json);
+            }
+        }
+        from = events.last().and_then(|told| told.get("seq")).and_then(Value::as_u64).unwrap_or(from);
+    }
+}
+
+fn end(id: &str, state: &str, run: &Value, json: bool) -> anyhow::Result<u8> {
+    if json {
+        show::print(run, true)?;
+    }
+    if state == "succeeded" {
+        return Ok(0);
+    }
+    let error = run.get("error").and_then(Value::as_str);
+    let what = error.map_or_else(|| format!("pipeline run {id} is {state}"), str::to_owned);
+    writeln!(std::io::stderr().lock(), "{what}")?;
+    Ok(1)
 }
 
 /// Follows a backfill to its end; exit code 1 if a run of it failed.
@@ -77,11 +89,14 @@ pub async fn backfill(client: &Client, begun: Value, detach: bool, json: bool) -
     }
 }
 
-fn tell(step: &Value, shown: &mut HashMap<String, String>) {
-    let field = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (name, state) = (field("name"), field("state"));
-    if state != "waiting" && shown.insert(name.clone(), state.clone()) != Some(state.clone()) {
-        let why = field("why");
-        let _ = writeln!(std::io::stderr(), "{name}: {state}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
-    }
+/// A line for a step that begins or ends.
+fn tell(event: &Value) {
+    let field = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+    let state = match field("type") {
+        "StepStarted" => "running",
+        "StepFinished" => field("state"),
+        _ => return,
+    };
+    let why = field("why");
+    let _ = writeln!(std::io::stderr(), "{}: {state}{}", field("step"), if why.is_empty() { String::new() } else { format!(" ({why})") });
 }

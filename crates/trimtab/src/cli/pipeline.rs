@@ -81,12 +81,14 @@ pub async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> 
         PipelineCommand::Ls => client.get("/api/v1/pipelines").await?,
         PipelineCommand::Run { pipeline, params, detach } => {
             let body = json!({ "params": pairs(&params)?, "trigger": "command" });
+            let from_here = follow::head(client).await?;
             let asked = client.post(&format!("/api/v1/pipelines/{}/runs", encode(&pipeline)), &body).await?;
-            return follow::follow(client, asked, detach && client.own().is_none(), json).await;
+            return follow::follow(client, asked, from_here, detach && client.own().is_none(), json).await;
         }
         PipelineCommand::Resume { id, from } => {
+            let from_here = follow::head(client).await?;
             let asked = client.post(&format!("/api/v1/pipeline-runs/{}/resume", encode(&id)), &json!({ "from": from })).await?;
-            return follow::follow(client, asked, false, json).await;
+            return follow::follow(client, asked, from_here, false, json).await;
         }
         PipelineCommand::Versions { pipeline } => client.get(&format!("/api/v1/pipelines/{}/versions", encode(&pipeline))).await?,
         PipelineCommand::Show { id } => client.get(&format!("/api/v1/pipeline-runs/{}", encode(&id))).await?,
@@ -102,8 +104,9 @@ pub async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> 
         PipelineCommand::Backfills => client.get("/api/v1/backfills").await?,
         PipelineCommand::CancelBackfill { id } => client.post(&format!("/api/v1/backfills/{}/cancel", encode(&id)), &json!({})).await?,
         PipelineCommand::Rerun { id, step } => {
+            let from_here = follow::head(client).await?;
             let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&id)), &json!({ "step": step })).await?;
-            return follow::follow(client, asked, false, json).await;
+            return follow::follow(client, asked, from_here, false, json).await;
         }
         PipelineCommand::Check { .. } => Value::Null,
     };

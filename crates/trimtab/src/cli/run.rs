@@ -355,8 +355,9 @@ async fn reproduce(client: &Client, run: &str, go: bool, anyway: bool, json: boo
             return Err(Refusal::conflict("run/changed", what).hint("bring back what was, or add --anyway").into());
         }
         let body = json!({ "step": step["name"] });
+        let from_here = super::follow::head(client).await?;
         let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&pipeline_run)), &body).await?;
-        return super::follow::follow(client, asked, false, json).await;
+        return super::follow::follow(client, asked, from_here, false, json).await;
     }
     if json {
         show::print(

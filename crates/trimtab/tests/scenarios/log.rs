@@ -27,7 +27,7 @@ pub fn lines(log: &[Recorded]) -> Vec<String> {
 fn line(recorded: &Recorded) -> Option<String> {
     let masked: &[&str] = match &recorded.event {
         Event::SegmentSealed { .. } | Event::TableWritten { .. } | Event::StepStarted { .. } => return None,
-        Event::StepFinished { .. } => &["attempts"],
+        Event::StepFinished { .. } => &["attempts", "why"],
         Event::TrainingSetRecorded { .. } => &["training_set"],
         // What a process saw of both sides, and how fast they were, is its own.
         Event::CanaryServed { .. } => &["champion_answered", "latency_ratio", "score_psi"],

@@ -244,6 +244,7 @@ impl Story {
                     state: StepState::Succeeded,
                     attempts: 1,
                     error: None,
+                    why: None,
                 });
             }
             batch.say(Event::PipelineRunFinished {
