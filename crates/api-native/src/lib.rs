@@ -11,7 +11,7 @@
 //! | `POST features/online`, `POST features/materialize` | values now; bring them up to date |
 //! | `POST plan`, `POST apply` | what a project file would change; make it so |
 //! | `GET status`, `GET events`, `GET why/THING` | how things stand, what happened, and why ([`story`]) |
-//! | `GET pipelines`, `GET pipelines/NAME/versions`, `POST pipelines/NAME/runs` | pipelines |
+//! | `GET pipelines`, `GET pipelines/NAME/versions`, `GET pipelines/NAME/diff?from=1&to=2`, `POST pipelines/NAME/runs` | pipelines |
 //! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `.../rerun`, `GET .../changes`, `GET .../steps/STEP/log` | pipeline runs |
 //! | `GET models`, `GET models/NAME`, `POST models/NAME/rollback`, `POST models/NAME/promote`, `GET windows/NAME` | models |
 //! | `POST models/NAME/approve`, `.../reject`, `GET models/NAME/audit` | people let versions out, and who did |

@@ -62,6 +62,7 @@ collections! {
     WebhookDelivery "webhook_delivery" |e| e.id.clone();
     DatasetRecord "dataset_record" |e| format!("{}/{}", e.dataset, e.inputs_digest);
     PipelineVersion "pipeline_version" |e| format!("{}/{}", e.pipeline, e.number);
+    KeptCode "kept_code" |e| format!("{}/{}", e.pipeline, e.version);
     PipelineRun "pipeline_run" |e| e.id.to_string();
     PipelineStep "pipeline_step" |e| format!("{}/{}", e.pipeline_run, e.name);
     LastStepKey "last_step_key" |e| format!("{}/{}", e.pipeline, e.step);

@@ -2,7 +2,7 @@
 
 use crate::{check, graph};
 use domain::entity::{
-    Again, AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger, TriggerKind,
+    Again, AppliedProject, KeptCode, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger, TriggerKind,
 };
 use domain::spec::{Overlap, ParamValue, PipelineSpec, step_of};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Timestamp};
@@ -15,6 +15,7 @@ pub struct Fingerprint {
     pub code: Digest,
     pub environment: Digest,
     pub git_commit: Option<String>,
+    pub git_diff: Option<String>,
 }
 
 /// Asks for a pipeline run.
@@ -185,6 +186,7 @@ fn version_of(
         code: fingerprint.code.clone(),
         environment: fingerprint.environment.clone(),
         git_commit: fingerprint.git_commit.clone(),
+        git_diff: fingerprint.git_diff.clone(),
         created: now,
     });
     Ok(number)
@@ -209,11 +211,22 @@ pub fn cancel(world: &World, id: &PipelineRunId, actor: &Actor, now: Timestamp) 
     Ok((batch, ()))
 }
 
-/// Runs a pipeline run's version again with its parameters and trigger time; a single step with exactly the inputs that it had.
+/// What of a pipeline run is run again, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Rerun {
+    /// One step alone, with exactly the inputs that it had.
+    pub step: Option<String>,
+    /// Of its search, only this trial.
+    pub trial: Option<u32>,
+    /// The steps work in a folder with the code as it was when this version first ran.
+    pub exact: bool,
+}
+
+/// Runs a pipeline run's version again with its parameters and trigger time.
 pub fn rerun(
     world: &World,
     id: &PipelineRunId,
-    step: Option<&str>,
+    asked: &Rerun,
     actor: &Actor,
     now: Timestamp,
 ) -> Result<(Batch, PipelineRunId), CommitError> {
@@ -222,6 +235,19 @@ pub fn rerun(
     let mut batch = Batch::new(actor.clone(), now);
     let again = next_id(world, &old.pipeline)?;
     let spec = spec_of(world, &old)?;
+    let step = asked.step.as_deref();
+    if let Some(trial) = asked.trial {
+        let search = step.and_then(|step| spec.find(step)?.sweep.as_ref());
+        let trials = search.map_or(0, |search| crate::sweep::trials(search).len());
+        if trial as usize >= trials {
+            let what = format!("{} of {id} has no trial {trial}", step.map_or("no step".into(), |step| format!("step {step}")));
+            return Err(Refusal::not_found("step/trial", what).hint(format!("it has {trials} trials, counted from 0")).into());
+        }
+    }
+    if asked.exact && world.get::<KeptCode>(&format!("{}/{}", old.pipeline, old.version))?.is_none() {
+        let what = format!("the code of version {} of pipeline {} was not kept", old.version, old.pipeline);
+        return Err(Refusal::conflict("pipeline/no_code", what).hint("run it again without --exact, from the commit that it names").into());
+    }
     let names: Vec<String> = match step {
         None => spec.step.keys().chain(spec.on_exit.keys()).cloned().collect(),
         Some(step) if spec.step.contains_key(step) => graph::needed_for(&spec, step).into_iter().collect(),
@@ -251,10 +277,17 @@ pub fn rerun(
     }
     let trigger = Trigger { kind: TriggerKind::Command, ..old.trigger };
     let queued = PipelineRun::queued(again.clone(), &old.pipeline, trigger, now);
-    let repeats = Again { of: id.clone(), step: step.map(str::to_owned) };
+    let repeats = Again { of: id.clone(), step: step.map(str::to_owned), trial: asked.trial, exact: asked.exact };
     queue(
         &mut batch,
-        PipelineRun { version: old.version, params: old.params, inputs: old.inputs, again: Some(repeats), root: old.root, ..queued },
+        PipelineRun {
+            version: old.version,
+            params: old.params,
+            inputs: old.inputs,
+            again: Some(repeats),
+            root: old.root.filter(|_| !asked.exact),
+            ..queued
+        },
     );
     Ok((batch, again))
 }

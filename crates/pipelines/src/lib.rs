@@ -8,6 +8,7 @@
 //! - [`graph`] tells which steps wait for which, [`when`] evaluates conditions.
 //! - [`schedule`] decides which step is next; pure, so that it can be tested over random graphs.
 //! - [`key`] makes cache keys and tells why a step runs again.
+//! - [`diff`] tells what is different between two versions.
 //! - [`sweep`] makes the trials of a hyper-parameter search.
 //! - [`work`] runs steps: the only part that touches processes and files.
 //!
@@ -18,6 +19,7 @@
 pub mod check;
 pub mod commands;
 pub mod cron;
+pub mod diff;
 pub mod graph;
 pub mod key;
 pub mod schedule;

@@ -33,6 +33,7 @@ pub(crate) fn all() -> Router<Api> {
         .route("/why/{*thing}", get(log::why))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}/versions", get(pipelines::versions))
+        .route("/pipelines/{name}/diff", get(pipelines::diff))
         .route("/pipelines/{name}/runs", post(pipelines::request))
         .route("/pipelines/{name}/backfill", post(backfills::begin))
         .route("/backfills", get(backfills::list))

@@ -9,9 +9,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::entity::{PipelineRun, PipelineStep, PipelineVersion};
+use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, Trigger, TriggerKind};
 use domain::{Fault, PipelineRunId, Refusal};
-use pipelines::commands;
+use pipelines::commands::{self, Request, Rerun};
+use pipelines::work::{fingerprint, not_restored};
 use ports::World;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -91,6 +92,31 @@ pub(super) async fn resume(
 pub(super) struct RerunBody {
     /// One step alone, with the inputs that it had.
     step: Option<String>,
+    /// Of the step's search, only this trial.
+    trial: Option<u32>,
+    /// `old`: the version that the run ran, `today`: the pipeline as the project declares it now.
+    #[serde(default)]
+    version: Which,
+    /// With the old version's code, in a folder of its own.
+    #[serde(default)]
+    exact: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Which {
+    #[default]
+    Old,
+    Today,
+}
+
+#[derive(Serialize)]
+pub(super) struct Repeated {
+    #[serde(flatten)]
+    run: Shown,
+    /// What an exact repetition could not bring back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_restored: Vec<String>,
 }
 
 pub(super) async fn rerun(
@@ -98,10 +124,26 @@ pub(super) async fn rerun(
     Path(id): Path<String>,
     Caller(actor): Caller,
     Sent(body): Sent<RerunBody>,
-) -> Result<(StatusCode, Json<Shown>), ApiError> {
+) -> Result<(StatusCode, Json<Repeated>), ApiError> {
     let old = PipelineRunId::new(id.as_str());
-    let again = api.decide(&actor, |world, actor, now| commands::rerun(world, &old, body.step.as_deref(), actor, now)).await?;
-    Ok((StatusCode::ACCEPTED, Json(shown(&api.world()?, again.as_str())?)))
+    if body.version == Which::Today {
+        if body.step.is_some() || body.exact {
+            return Err(Refusal::invalid("rerun/version", "today's version runs whole, with today's code")
+                .hint("leave out `step` and `exact`, or ask for the old version")
+                .into());
+        }
+        let run = api.world()?.get::<PipelineRun>(&id)?.ok_or_else(|| no_run(&id))?;
+        let name = run.pipeline.clone();
+        let fingerprint = api.apart(move |api| fingerprint(&*api.store, &name)).await?;
+        let trigger = Trigger { kind: TriggerKind::Command, ..run.trigger };
+        let request = Request { params: run.params, inputs: run.inputs, ..Request::new(run.pipeline, trigger, fingerprint) };
+        let again = api.decide(&actor, |world, actor, now| commands::request(world, &request, actor, now)).await?;
+        return Ok((StatusCode::ACCEPTED, Json(Repeated { run: shown(&api.world()?, again.as_str())?, not_restored: Vec::new() })));
+    }
+    let asked = Rerun { step: body.step, trial: body.trial, exact: body.exact };
+    let again = api.decide(&actor, |world, actor, now| commands::rerun(world, &old, &asked, actor, now)).await?;
+    let not_restored = if body.exact { api.apart(move |api| not_restored(&*api.store, &old)).await? } else { Vec::new() };
+    Ok((StatusCode::ACCEPTED, Json(Repeated { run: shown(&api.world()?, again.as_str())?, not_restored })))
 }
 
 #[derive(Serialize)]

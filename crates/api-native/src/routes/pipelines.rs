@@ -7,10 +7,11 @@ use crate::request::{Asked, Caller, Record, Sent, params};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use domain::entity::{AppliedProject, PipelineRun, PipelineVersion, Trigger, TriggerKind};
+use domain::entity::{AppliedProject, KeptCode, PipelineRun, PipelineVersion, Trigger, TriggerKind};
 use domain::spec::PipelineSpec;
 use domain::{PipelineRunId, Refusal, Timestamp};
 use pipelines::commands::{self, Request};
+use pipelines::diff::VersionDiff;
 use pipelines::triggers;
 use pipelines::work::fingerprint;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,45 @@ pub(super) async fn versions(
     }
     versions.sort_by_key(|version| std::cmp::Reverse(version.number));
     Ok(Json(page.of(versions)?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct DiffQuery {
+    /// Without it: the version before `to`.
+    from: Option<u64>,
+    /// Without it: the newest.
+    to: Option<u64>,
+}
+
+pub(super) async fn diff(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Asked(query): Asked<DiffQuery>,
+) -> Result<Json<VersionDiff>, ApiError> {
+    let world = api.world()?;
+    let mut versions = world.scope::<PipelineVersion>(&name)?;
+    if versions.is_empty() {
+        commands::declared(&world, &name)?;
+    }
+    versions.sort_by_key(|version| version.number);
+    let numbers: Vec<String> = versions.iter().map(|version| version.number.to_string()).collect();
+    let missing = |what: String| Refusal::not_found("pipeline/version", what).hint(format!("versions: {}", numbers.join(", ")));
+    let find = |number: u64| {
+        let found = versions.iter().find(|version| version.number == number);
+        found.ok_or_else(|| missing(format!("pipeline {name} has no version {number}")))
+    };
+    let newest = versions.last().ok_or_else(|| missing(format!("pipeline {name} has never run and has no version")))?;
+    let to = query.to.map_or(Ok(newest), find)?;
+    let from = match query.from {
+        Some(number) => find(number)?,
+        None => versions
+            .iter()
+            .rfind(|version| version.number < to.number)
+            .ok_or_else(|| missing(format!("there is no version before {}", to.number)))?,
+    };
+    let kept = |version: &PipelineVersion| world.get::<KeptCode>(&format!("{name}/{}", version.number));
+    let (old, new) = (kept(from)?, kept(to)?);
+    Ok(Json(pipelines::diff::versions(from, to, [old.as_ref(), new.as_ref()])))
 }
 
 #[derive(Deserialize)]

@@ -293,6 +293,7 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
         code: Digest::of(b"code"),
         environment: Digest::of(b"environment"),
         git_commit: None,
+        git_diff: None,
         created: batch.at,
     });
     let incident = TriggerKind::Incident { incident: IncidentId::new("demand-1") };

@@ -175,6 +175,7 @@ pub(super) fn run_column(attribute: &str) -> &'static str {
         "artifact_uri" => "r.artifact_uri",
         "start_time" => "r.start",
         "end_time" => "r.end",
+        "duration" => "(r.end - r.start)",
         _ => "NULL",
     }
 }
@@ -210,7 +211,7 @@ fn bits_comparison(s: &mut Statement, column: &str, clause: &Clause) -> String {
 
 fn comparison(s: &mut Statement, column: &str, clause: &Clause) -> String {
     // SQLite compares a text with a number; here neither equals, exceeds or differs from the other.
-    let is_number = matches!(column, "r.start" | "r.end");
+    let is_number = matches!(column, "r.start" | "r.end" | "(r.end - r.start)");
     if is_number != matches!(clause.value, Value::Number(_)) {
         return "FALSE".into();
     }

@@ -19,8 +19,8 @@ pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Seg
 pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;
 pub use pipelines::{
-    Again, Backfill, CacheEntry, Item, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, ScheduleMark, StepArtifact,
-    StepAttempt, StepState, Sweep, Trial, Trigger, TriggerKind,
+    Again, Backfill, CacheEntry, Item, KeptCode, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, ScheduleMark,
+    StepArtifact, StepAttempt, StepState, Sweep, Trial, Trigger, TriggerKind,
 };
 pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionStatus};
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};

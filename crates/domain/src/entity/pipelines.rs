@@ -17,7 +17,21 @@ pub struct PipelineVersion {
     /// Interpreter and lock file.
     pub environment: Digest,
     pub git_commit: Option<String>,
+    /// What the working tree differed from that commit by, as a patch, and the files that git did not know; `None` if by nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_diff: Option<String>,
     pub created: Timestamp,
+}
+
+/// The code and lock files of a pipeline version, kept by content when it first ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptCode {
+    pub pipeline: String,
+    pub version: u64,
+    /// Path within the project's folder to content.
+    pub files: IndexMap<String, StepArtifact>,
+    /// Files that are too large to be kept.
+    pub left_out: Vec<String>,
 }
 
 /// Who asked for a pipeline run.
@@ -196,6 +210,12 @@ pub struct Again {
     /// The one step that runs, with the inputs that it had; `None`: all of them, as the cache allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// The one trial of that step's search that runs, by its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<u32>,
+    /// The steps work in a folder with the code as it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
 }
 
 /// How a step stands.

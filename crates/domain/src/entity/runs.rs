@@ -105,6 +105,7 @@ impl Searchable for Run {
                 "artifact_uri" => vec![Found::Text(&self.artifact_uri)],
                 "start_time" => vec![Found::Number(self.start.ms() as f64)],
                 "end_time" => self.end.map(|end| Found::Number(end.ms() as f64)).into_iter().collect(),
+                "duration" => self.end.map(|end| Found::Number((end - self.start).ms() as f64)).into_iter().collect(),
                 _ => Vec::new(),
             },
             Field::Metric(key) => self.metrics.iter().filter(|m| m.key == *key).map(|m| Found::Number(m.value)).collect(),

@@ -50,6 +50,8 @@ impl Target {
             text(&["artifact_uri"]),
             number(&["start_time", "created", "Created"]),
             number(&["end_time"]),
+            // Ours: how long it took, in milliseconds; a run that goes on has none.
+            number(&["duration"]),
         ],
         has_metrics: true,
         has_params: true,

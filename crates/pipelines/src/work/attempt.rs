@@ -2,7 +2,7 @@
 
 use super::step::Place;
 use super::{BuiltInStep, Engine, Job, StepFailure, files};
-use crate::sweep::Values;
+use crate::sweep::{self, Values};
 use crate::template;
 use domain::entity::{PipelineStep, StepArtifact, StepAttempt};
 use domain::{Digest, Fault};
@@ -97,7 +97,7 @@ impl Engine {
         } else if place.spec.run.is_empty() {
             let built_in = BuiltInStep { run: &job.run, name, spec: &place.spec, out: out.clone() };
             step.training_set = self.built_in.run(&built_in).await.map_err(|failure| self.failure(failure))?;
-        } else if place.spec.sweep.is_some() {
+        } else if place.spec.sweep.is_some() && trial_again(job).is_none() {
             return self.run_sweep(job, name, step, place, cancelled).await;
         } else {
             self.run_command(job, name, step, place, cancelled).await?;
@@ -136,7 +136,14 @@ impl Engine {
         cancelled: &watch::Receiver<bool>,
     ) -> Result<(), String> {
         let attempt = step.attempts.last_mut().expect("an attempt is described before it runs");
-        let filling = Filling { out: place.out(), trial: None, parent: None };
+        let trial = match (&place.spec.sweep, trial_again(job)) {
+            (Some(search), Some(number)) => {
+                let missing = || format!("the search has no trial {number}");
+                Some(sweep::trials(search).into_iter().nth(number as usize).ok_or_else(missing)?)
+            }
+            _ => None,
+        };
+        let filling = Filling { out: place.out(), trial: trial.as_ref(), parent: None };
         let id = self.job_id(job, name, attempt.number);
         let spec = self.job_spec(job, name, place, id, &filling, &place.log)?;
         attempt.command.clone_from(&spec.command);
@@ -224,6 +231,11 @@ impl Engine {
         text.push_str(&format!("\nresume: trimtab pipeline resume {}", job.run.id));
         text
     }
+}
+
+/// The one trial of a search that a pipeline run repeats.
+fn trial_again(job: &Job) -> Option<u32> {
+    job.run.again.as_ref()?.trial
 }
 
 /// What a placeholder that is not about files stands for.

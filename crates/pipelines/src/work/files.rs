@@ -1,9 +1,10 @@
 //! Code and artifacts on disk: what is hashed into keys, what goes in and out of the artifact store.
 
 use super::StepFailure;
+use super::git;
 use crate::commands::{Fingerprint, declared};
 use domain::entity::{AppliedProject, Item, PipelineStep, StepArtifact};
-use domain::spec::StepSpec;
+use domain::spec::{PipelineSpec, StepSpec};
 use domain::{Digest, Fault, Refusal};
 use futures::StreamExt;
 use indexmap::IndexMap;
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use tokio_util::io::ReaderStream;
 
 /// Files that describe a Python environment.
-const LOCK_FILES: [&str; 4] = ["requirements.txt", "uv.lock", "poetry.lock", "pyproject.toml"];
+pub(super) const LOCK_FILES: [&str; 4] = ["requirements.txt", "uv.lock", "poetry.lock", "pyproject.toml"];
 
 /// The digest of a file, read in pieces.
 pub(crate) fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
@@ -100,22 +101,9 @@ pub(crate) fn environment_of(project: &AppliedProject) -> Digest {
     Digest::of_parts(parts.iter().map(Vec::as_slice))
 }
 
-/// The commit that the project's folder is at, if git keeps it.
-fn git_commit(root: &Path) -> Option<String> {
-    let mut folder = root;
-    let git = loop {
-        if folder.join(".git").is_dir() {
-            break folder.join(".git");
-        }
-        folder = folder.parent()?;
-    };
-    let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
-    let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().into()) };
-    let loose = std::fs::read_to_string(git.join(reference)).ok().map(|commit| commit.trim().to_owned());
-    loose.or_else(|| {
-        let packed = std::fs::read_to_string(git.join("packed-refs")).ok()?;
-        packed.lines().find_map(|line| line.strip_suffix(reference).map(|commit| commit.trim().to_owned()))
-    })
+/// The code files of every step of a pipeline.
+pub(super) fn all_code(root: &Path, spec: &PipelineSpec, known: &Known) -> Vec<IndexMap<String, Digest>> {
+    spec.step.values().chain(spec.on_exit.values()).map(|step| code_of(root, step, known)).collect()
 }
 
 /// What a pipeline looks like on disk now: code, environment, commit.
@@ -125,8 +113,12 @@ pub fn fingerprint(store: &dyn MetadataStore, pipeline: &str) -> Result<Fingerpr
     let project = world.get::<AppliedProject>("project")?.ok_or_else(|| Fault::broken("a declared pipeline without a project"))?;
     let root = Path::new(&project.root);
     let known = Known::default();
-    let code: Vec<_> = spec.step.values().chain(spec.on_exit.values()).map(|step| code_of(root, step, &known)).collect();
-    Ok(Fingerprint { code: Digest::of_json(&code), environment: environment_of(&project), git_commit: git_commit(root) })
+    Ok(Fingerprint {
+        code: Digest::of_json(&all_code(root, &spec, &known)),
+        environment: environment_of(&project),
+        git_commit: git::commit(root),
+        git_diff: git::diff(root),
+    })
 }
 
 /// What of a pipeline run's code and environment is not on disk any more as it was, one sentence each.

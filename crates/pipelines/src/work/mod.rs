@@ -4,12 +4,15 @@ mod attempt;
 mod child;
 mod each;
 mod files;
+mod git;
 mod job;
+mod kept;
 mod step;
 mod sweep;
 mod triggers;
 
 pub use files::{changes, fingerprint};
+pub use kept::not_restored;
 pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
 
 use crate::commands::{self, Request};
@@ -162,6 +165,7 @@ impl Engine {
     }
 
     async fn drive_to_end(self: &Arc<Self>, id: &PipelineRunId, mut cancelled: watch::Receiver<bool>) -> Result<(), Fault> {
+        self.keep_code(id).await?;
         let Some(mut job) = self.begin(id).await? else { return Ok(()) };
         let mut schedule = Schedule::new(&job.version.spec, &job.steps);
         let mut cancel = job.run.cancel_asked;

@@ -61,7 +61,7 @@ async fn killed_at(halt: Option<(u64, Halt)>) -> (Vec<StepState>, u64, u64) {
         AppliedProject { hash: spec.hash(), spec, root: home.path().to_string_lossy().into_owned(), applied: Timestamp::from_ms(0) };
     store.commit(Batch::new(Actor::User("ann".into()), Timestamp::from_ms(0)).put(&applied)).await.unwrap();
     let trigger = Trigger { kind: TriggerKind::Command, time: Timestamp::from_ms(0), holdout_to: Timestamp::from_ms(0) };
-    let fingerprint = Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None };
+    let fingerprint = Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None, git_diff: None };
     let request = Request::new("retrain", trigger, fingerprint);
     let ann = Actor::User("ann".into());
     decide(&*store, |world| commands::request(world, &request, &ann, Timestamp::from_ms(0))).await.unwrap();

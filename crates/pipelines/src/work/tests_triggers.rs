@@ -88,7 +88,7 @@ impl Yard {
     async fn ask(&self, pipeline: &str) -> Result<PipelineRunId, CommitError> {
         let now = self.clock.event_now();
         let trigger = Trigger { kind: TriggerKind::Command, time: now, holdout_to: now };
-        let fingerprint = Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None };
+        let fingerprint = Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None, git_diff: None };
         let request = Request::new(pipeline, trigger, fingerprint);
         decide(&*self.store, |world| commands::request(world, &request, &Actor::User("ann".into()), now)).await
     }

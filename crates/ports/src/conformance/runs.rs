@@ -346,6 +346,8 @@ async fn filters_find_what_they_say(store: Both) {
         (attribute("start_time"), Op::Ge, Value::Number(4000.0), &[6, 4]),
         (attribute("start_time"), Op::Ne, Value::Number(4000.0), &[6, 3, 2, 1]),
         (attribute("end_time"), Op::Lt, Value::Number(5000.5), &[1]),
+        (attribute("duration"), Op::Eq, Value::Number(4000.0), &[1]),
+        (attribute("duration"), Op::Lt, Value::Number(4000.0), &[]),
         (Field::Dataset("name".into()), Op::Eq, text("test"), &[3, 1]),
         (Field::Dataset("context".into()), Op::Eq, text("eval"), &[1]),
         (Field::Dataset("digest".into()), Op::Like, text("train%"), &[1]),
@@ -381,6 +383,7 @@ async fn orders_put_missing_last(store: Both) {
     assert_eq!(found(&store, &by(Field::Tag("team".into()), true)), [2, 1, 6, 4, 3]);
     assert_eq!(found(&store, &by(Field::Attribute("start_time".into()), false)), [1, 2, 3, 4, 6]);
     assert_eq!(found(&store, &by(Field::Attribute("end_time".into()), true)), [1, 6, 4, 3, 2]);
+    assert_eq!(found(&store, &by(Field::Attribute("duration".into()), true)), [1, 6, 4, 3, 2]);
     assert_eq!(found(&store, &by(Field::Attribute("run_name".into()), true)), [6, 4, 3, 2, 1]);
     let mut two = by(Field::Attribute("status".into()), false);
     two.order.push(OrderBy { field: Field::Attribute("run_id".into()), descending: false });

@@ -5,6 +5,7 @@ use super::client::Client;
 use super::{encode, follow, pairs, show};
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::io::Write;
 
 #[derive(Subcommand)]
 pub enum PipelineCommand {
@@ -67,6 +68,23 @@ pub enum PipelineCommand {
         /// One step alone, with the inputs that it had.
         #[arg(long)]
         step: Option<String>,
+        /// Of its search, only this trial, counted from 0.
+        #[arg(long, requires = "step")]
+        trial: Option<u32>,
+        /// The version that the run ran, or the pipeline as the project declares it today.
+        #[arg(long, value_parser = ["old", "today"], default_value = "old")]
+        version: String,
+        /// With the code of the old version, in a folder of its own; what cannot be brought back is said.
+        #[arg(long)]
+        exact: bool,
+    },
+    /// Show what is different between two versions of a pipeline: definition, graph, code, environment.
+    Diff {
+        pipeline: String,
+        /// The older version; without it the one before.
+        from: Option<u64>,
+        /// The newer version; without it the newest.
+        to: Option<u64>,
     },
     /// Look for mistakes in the project file's pipelines.
     Check {
@@ -103,9 +121,27 @@ pub async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> 
         }
         PipelineCommand::Backfills => client.get("/api/v1/backfills").await?,
         PipelineCommand::CancelBackfill { id } => client.post(&format!("/api/v1/backfills/{}/cancel", encode(&id)), &json!({})).await?,
-        PipelineCommand::Rerun { id, step } => {
+        PipelineCommand::Diff { pipeline, from, to } => {
+            let part = |name: &str, number: Option<u64>| number.map_or(String::new(), |number| format!("{name}={number}&"));
+            let path = format!("/api/v1/pipelines/{}/diff?{}{}", encode(&pipeline), part("from", from), part("to", to));
+            let diff = client.get(path.trim_end_matches(['?', '&'])).await?;
+            if !json && let Some(patch) = diff["definition"].as_str() {
+                // A patch is read as a patch, and what follows as a table.
+                write!(std::io::stdout().lock(), "{patch}")?;
+            }
+            let mut rest = diff.clone();
+            if !json && let Some(rest) = rest.as_object_mut() {
+                rest.remove("definition");
+            }
+            rest
+        }
+        PipelineCommand::Rerun { id, step, trial, version, exact } => {
+            let body = json!({ "step": step, "trial": trial, "version": version, "exact": exact });
             let from_here = follow::head(client).await?;
-            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&id)), &json!({ "step": step })).await?;
+            let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&id)), &body).await?;
+            for lost in asked["not_restored"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                writeln!(std::io::stderr(), "not restored: {lost}")?;
+            }
             return follow::follow(client, asked, from_here, false, json).await;
         }
         PipelineCommand::Check { .. } => Value::Null,

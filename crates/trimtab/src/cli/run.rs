@@ -354,7 +354,9 @@ async fn reproduce(client: &Client, run: &str, go: bool, anyway: bool, json: boo
             let what = format!("it would not be the same: {}", changed.join("; "));
             return Err(Refusal::conflict("run/changed", what).hint("bring back what was, or add --anyway").into());
         }
-        let body = json!({ "step": step["name"] });
+        // `RUN/STEP/NUMBER/ATTEMPT`, if it was a trial of a search.
+        let trial = value_at(&run, "tags.trimtab.trial").split('/').nth(2).and_then(|number| number.parse::<u32>().ok());
+        let body = json!({ "step": step["name"], "trial": trial });
         let from_here = super::follow::head(client).await?;
         let asked = client.post(&format!("/api/v1/pipeline-runs/{}/rerun", encode(&pipeline_run)), &body).await?;
         return super::follow::follow(client, asked, from_here, false, json).await;

@@ -99,7 +99,8 @@ impl Column {
             Column::Began => attribute("start_time"),
             Column::Ended => attribute("end_time"),
             Column::Id => attribute("run_id"),
-            Column::Took | Column::Experiment => None,
+            Column::Took => attribute("duration"),
+            Column::Experiment => None,
         }
     }
 
@@ -145,6 +146,7 @@ mod tests {
         }
         assert_eq!(Column::parse("colour"), None);
         assert_eq!(sort("-metrics.a.b"), Some(OrderBy { field: Field::Metric("a.b".into()), descending: true }));
-        assert_eq!((sort("took"), sort("nothing.a")), (None, None));
+        assert_eq!(sort("took"), Some(OrderBy { field: Field::Attribute("duration".into()), descending: false }));
+        assert_eq!(sort("nothing.a"), None);
     }
 }

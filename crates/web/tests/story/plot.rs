@@ -38,6 +38,7 @@ impl Story {
                 code: Digest::of(b"code"),
                 environment: Digest::of(b"environment"),
                 git_commit: None,
+                git_diff: None,
                 created: day("2011-03-01"),
             });
             batch.write(&SourceTable {
