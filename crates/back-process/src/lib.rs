@@ -120,7 +120,7 @@ impl LocalPool {
             self.kernel_kills.fetch_max(now, Ordering::Relaxed);
         }
         end.cpu_ms = Some(usage.cpu_ms(&status.rusage));
-        end.peak_memory_bytes = Some(usage.peak_bytes(&status.rusage));
+        end.peak_memory_bytes = usage.peak_bytes(&status.rusage);
         end.stderr_tail = output.finish().await;
         Ok(end)
     }

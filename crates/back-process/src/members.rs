@@ -52,9 +52,11 @@ impl Usage {
         seen.max(counted.as_millis() as u64)
     }
 
-    /// The most memory that was seen at a time, or that the kernel counted for one process.
-    pub(crate) fn peak_bytes(&self, counted: &ResourceUsage) -> u64 {
-        self.peak.max(counted.maxrss)
+    /// The most memory that was seen at a time, or that the kernel counted for one process. The count of a process begins with that of the
+    /// one that started it, which is this one: what is not more than that tells nothing.
+    pub(crate) fn peak_bytes(&self, counted: &ResourceUsage) -> Option<u64> {
+        let peak = if counted.maxrss > own_peak_bytes() { self.peak.max(counted.maxrss) } else { self.peak };
+        (peak > 0).then_some(peak)
     }
 }
 
@@ -145,6 +147,13 @@ pub(crate) fn kernel_memory_kills() -> u64 {
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok()).unwrap_or(0)
     };
     count("/proc/vmstat") + count("/sys/fs/cgroup/memory.events")
+}
+
+/// The most memory that this process has had.
+fn own_peak_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |line: &str| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok();
+    text.lines().find_map(kib).unwrap_or(u64::MAX / 1024) * 1024
 }
 
 /// Memory of the machine.
