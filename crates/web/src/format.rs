@@ -71,9 +71,12 @@ pub(crate) fn range(range: Range) -> String {
     format!("{} to {}", time(range.from), time(range.to))
 }
 
-/// The two greatest units: `3d 4h`, `1m 20s`, `0.4s`.
+/// The two greatest units: `3d 4h`, `1m 20s`, `0.4s`, `34ms`.
 pub(crate) fn span(span: Span) -> String {
     let ms = span.ms();
+    if (1..100).contains(&ms) {
+        return format!("{ms}ms");
+    }
     if ms < 10_000 {
         return format!("{:.1}s", ms as f64 / 1000.0);
     }
@@ -138,6 +141,7 @@ mod tests {
         assert_eq!(time(at("2011-04-12T06:00:07.250Z")), "2011-04-12 06:00:07");
         assert_eq!(span(Span::from_ms(93_784_000)), "1d 2h");
         assert_eq!(span(Span::from_ms(420)), "0.4s");
+        assert_eq!(span(Span::from_ms(34)), "34ms");
         assert_eq!((counted(1, "run"), counted(1200, "run")), ("1 run".into(), "1,200 runs".into()));
     }
 }

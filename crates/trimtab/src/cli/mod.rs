@@ -389,7 +389,11 @@ fn encode(text: &str) -> String {
 
 /// Prints an error for people or machines; the exit code.
 pub fn report(error: &anyhow::Error, json: bool) -> u8 {
-    use std::io::Write;
+    use std::io::{Error, ErrorKind, Write};
+    // Whoever reads has read enough: `trimtab events | head`.
+    if error.chain().any(|cause| cause.downcast_ref::<Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)) {
+        return 0;
+    }
     let mut err = std::io::stderr().lock();
     let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
     let (code, kind) = match refusal {

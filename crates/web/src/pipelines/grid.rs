@@ -52,7 +52,8 @@ pub(crate) fn grid(world: &World, runs: &[PipelineRun], names: &[String]) -> Res
     let longest = runs.iter().filter_map(length).max();
     let steps: Vec<Vec<PipelineStep>> = runs.iter().map(|run| world.scope::<PipelineStep>(run.id.as_str())).collect::<Result<_, _>>()?;
     let mut names = names.to_vec();
-    for step in steps.iter().flatten() {
+    // The items of a step are on the run's own page.
+    for step in steps.iter().flatten().filter(|step| step.item.is_empty()) {
         if !names.contains(&step.name) {
             names.push(step.name.clone());
         }

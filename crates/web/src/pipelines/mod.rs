@@ -146,7 +146,7 @@ fn read_page(state: &WebState, name: String) -> Result<Page, PageError> {
     Ok(Page {
         on: spec.on.clone(),
         params: spec.params.iter().map(|(name, declared)| (name.clone(), param(declared))).collect(),
-        graph: graph(&spec, |step| ("", spec.find(step).map_or("", kind).to_owned(), None)),
+        graph: graph(&spec, |step| ("", spec.find(step).map_or(String::new(), described), None)),
         grid: grid::grid(&world, shown, &steps)?,
         total: counted(runs.len() as u64, "run"),
         runs: runs.iter().rev().take(LISTED).map(row).collect(),
@@ -224,6 +224,14 @@ fn param(declared: &ParamSpec) -> String {
     said.extend((!rule.choices.is_empty()).then(|| rule.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")));
     said.extend(rule.help.clone());
     said.join(", ")
+}
+
+/// What a step does, and over what or when.
+fn described(step: &StepSpec) -> String {
+    let over: Vec<&str> = step.each.keys().map(String::as_str).collect();
+    let condition = if step.when.is_some() { ", on condition" } else { "" };
+    let each = if over.is_empty() { String::new() } else { format!(" for each {}", over.join(", ")) };
+    format!("{}{each}{condition}", kind(step))
 }
 
 /// What a step does, in a few words.

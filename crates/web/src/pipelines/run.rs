@@ -1,7 +1,7 @@
 //! A pipeline run: its graph, its steps over time, and one step with its attempts and its log.
 
 use super::{graph, kind};
-use crate::format::{between, bytes, span, time};
+use crate::format::{between, bytes, counted, span, time};
 use crate::graph::Graph;
 use crate::link;
 use crate::made::{PipelineView, step_word, view};
@@ -142,6 +142,9 @@ fn actions(run: &PipelineRun) -> Vec<Action> {
 
 fn note(step: &PipelineStep) -> String {
     let spent: i64 = step.attempts.iter().filter_map(|attempt| Some((attempt.ended? - attempt.started).ms())).sum();
+    if let Some(items) = &step.items {
+        return format!("{}, {}", counted(items.len() as u64, "item"), step_word(step.state));
+    }
     match step.state {
         StepState::Succeeded | StepState::Failed if spent > 0 => span(Span::from_ms(spent)),
         state => step_word(state).into(),
