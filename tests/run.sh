@@ -52,6 +52,7 @@ suite "the same calls to a genuine MLflow server" "$python" "$tests/mlflow_diffe
 suite "the same rows to MLflow's own scoring server" "$python" "$tests/serving_differential.py" "$binaries/trimtab" "$python"
 suite "start, refuse, survive, end" "$python" "$tests/server.py" "$binaries/trimtab"
 suite "pipelines: items, conditions, kills, logs without end" "$python" "$tests/pipelines.py" "$binaries/trimtab"
+suite "the pool: priorities, quotas, GPUs, memory, cost" "$python" "$tests/compute.py" "$binaries/trimtab"
 suite "killed under eight writers" "$python" "$tests/durability.py" "$binaries/trimtab"
 suite "moving in and out" "$python" "$tests/moving.py" "$binaries/trimtab"
 suite "gates, people, canaries" "$python" "$tests/gates.py" "$binaries/trimtab" "$python"

@@ -6,7 +6,7 @@ use crate::Package;
 const FLOORS: [&[&str]; 6] = [
     &["domain", "stats", "asof"],
     &["ports"],
-    &["features", "tracking", "pipelines", "delivery", "serving", "monitoring", "reactor"],
+    &["features", "tracking", "pipelines", "compute", "delivery", "serving", "monitoring", "reactor"],
     &[
         "back-sqlite",
         "back-rowlog",

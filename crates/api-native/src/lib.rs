@@ -12,6 +12,7 @@
 //! | `POST plan`, `POST apply` | what a project file would change; make it so |
 //! | `GET status`, `GET events`, `GET why/THING` | how things stand, what happened, and why ([`story`]) |
 //! | `GET pipelines`, `GET pipelines/NAME/versions`, `GET pipelines/NAME/diff?from=1&to=2`, `POST pipelines/NAME/runs` | pipelines |
+//! | `GET compute`, `GET compute/usage?by=run` | the pool, what was used and what it cost |
 //! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `.../rerun`, `GET .../changes`, `GET .../steps/STEP/log` | pipeline runs |
 //! | `GET models`, `GET models/NAME`, `POST models/NAME/rollback`, `POST models/NAME/promote`, `GET windows/NAME` | models |
 //! | `POST models/NAME/approve`, `.../reject`, `GET models/NAME/audit` | people let versions out, and who did |
@@ -35,7 +36,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use domain::{Actor, Batch, Fault, Timestamp};
 use error::ApiError;
-use ports::{ArtifactStore, Clock, CommitError, MetadataStore, RowLog, RunStore, World};
+use ports::{ArtifactStore, Clock, CommitError, ComputeBackend, MetadataStore, RowLog, RunStore, World};
 use reactor::Reactor;
 use serving::{Gateway, LabelDesk};
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub struct Api {
     pub rows: Arc<dyn RowLog>,
     pub artifacts: Arc<dyn ArtifactStore>,
     pub clock: Arc<dyn Clock>,
+    pub compute: Arc<dyn ComputeBackend>,
     pub gateway: Arc<Gateway>,
     pub labels: Arc<LabelDesk>,
     pub features: Arc<dyn FeaturesApi>,

@@ -1,23 +1,25 @@
 //! Local processes as a compute back end.
 //!
-//! A [`LocalPool`] has slots for cpu and memory; a job waits, first come first served, until what it asked for is free. It
+//! A [`LocalPool`] has cpus, memory and GPUs; a job waits in its queue until what it asked for is free, as [`compute::queue`] decides. It
 //! runs in a process group of its own, with just the environment it was given and the cookie `TRIMTAB_JOB=ID`, by which
 //! all that it started is found again, daemons and what a killed server left behind included.
 //!
 //! Invariants: when `run` returns, no process of the job lives; memory in this process is bounded whatever a job prints.
 
+mod gpus;
 mod members;
 mod output;
-mod slots;
+mod pool;
 
 use async_trait::async_trait;
-use domain::{Fault, Refusal};
+use domain::spec::ComputeSpec;
+use domain::{Fault, Refusal, Span};
 use members::{Members, Usage};
 use nix::sys::signal::Signal;
 use output::Output;
 use parking_lot::Mutex;
-use ports::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec};
-use slots::Slots;
+use pool::Slots;
+use ports::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolState};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +49,7 @@ impl LocalPool {
     /// A pool of so many cpu slots and bytes of memory.
     pub fn new(cpu: u32, mem_bytes: u64) -> Self {
         LocalPool {
-            slots: Slots::new(cpu, mem_bytes),
+            slots: Slots::new(cpu, mem_bytes, gpus::found()),
             kernel_kills: AtomicU64::new(members::kernel_memory_kills()),
             jobs: Mutex::default(),
         }
@@ -59,9 +61,9 @@ impl LocalPool {
         LocalPool::new(cpu, members::total_memory_bytes().unwrap_or(4 << 30) / 4 * 3)
     }
 
-    async fn run_in_slot(&self, job: &JobSpec, mut cancelled: watch::Receiver<bool>) -> Result<JobEnd, ComputeError> {
+    async fn run_in_slot(&self, job: &JobSpec, gpus: &[String], mut cancelled: watch::Receiver<bool>) -> Result<JobEnd, ComputeError> {
         let killed_before = self.kernel_kills.load(Ordering::Relaxed);
-        let mut child = spawn(job)?;
+        let mut child = spawn(job, gpus)?;
         let members = Members::of(&job.id.0, Some(child.id()));
         let streams = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
         let output = Output::collect(streams, &job.log).await;
@@ -145,7 +147,11 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-fn spawn(job: &JobSpec) -> Result<Child, ComputeError> {
+fn span_of(time: Duration) -> Span {
+    Span::from_ms(time.as_millis() as i64)
+}
+
+fn spawn(job: &JobSpec, gpus: &[String]) -> Result<Child, ComputeError> {
     let Some((program, arguments)) = job.command.split_first() else {
         return Err(Refusal::invalid("job/no_command", "the command is empty").into());
     };
@@ -158,6 +164,7 @@ fn spawn(job: &JobSpec) -> Result<Child, ComputeError> {
         .env_clear()
         .envs(job.env.iter().map(|(name, value)| (name, value)))
         .env(members::COOKIE, &job.id.0)
+        .env("CUDA_VISIBLE_DEVICES", gpus.join(","))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -182,21 +189,22 @@ fn found(program: &str, job: &JobSpec) -> Option<PathBuf> {
 #[async_trait]
 impl ComputeBackend for LocalPool {
     async fn run(&self, job: JobSpec) -> Result<JobEnd, ComputeError> {
-        self.slots.check(job.cpu, job.mem_bytes.unwrap_or(0))?;
         let (cancel, mut cancelled) = watch::channel(false);
-        if self.jobs.lock().insert(job.id.clone(), cancel).is_some() {
-            return Err(Refusal::conflict("job/running", format!("job {} runs already", job.id.0)).into());
-        }
-        let slot = tokio::select! {
-            slot = self.slots.take(job.cpu, job.mem_bytes.unwrap_or(0)) => Some(slot),
+        let asked_at = Instant::now();
+        let mut place = self.slots.ask(&job)?;
+        self.jobs.lock().insert(job.id.clone(), cancel);
+        let gpus = tokio::select! {
+            gpus = place.granted() => Some(gpus),
             _ = asked(&mut cancelled) => None,
         };
-        let end = match slot {
-            Some(_slot) => self.run_in_slot(&job, cancelled).await,
+        let waited = span_of(asked_at.elapsed());
+        let began = Instant::now();
+        let end = match gpus {
+            Some(gpus) => self.run_in_slot(&job, &gpus, cancelled).await.map(|end| JobEnd { gpus, ..end }),
             None => Ok(JobEnd { cancelled: true, ..JobEnd::default() }),
         };
         self.jobs.lock().remove(&job.id);
-        end
+        end.map(|end| JobEnd { waited, ran: span_of(began.elapsed()), ..end })
     }
 
     async fn cancel(&self, job: &JobId) {
@@ -210,8 +218,12 @@ impl ComputeBackend for LocalPool {
         Ok(())
     }
 
-    fn usage(&self) -> (u32, u32) {
-        self.slots.usage()
+    fn configure(&self, spec: &ComputeSpec) -> Result<(), Refusal> {
+        self.slots.configure(spec)
+    }
+
+    fn state(&self) -> PoolState {
+        self.slots.state()
     }
 }
 

@@ -12,6 +12,10 @@ fn sh(id: &str, script: &str, folder: &std::path::Path) -> JobSpec {
         log: folder.join(format!("{id}.log")),
         cpu: 1,
         mem_bytes: None,
+        gpu: 0,
+        queue: "default".into(),
+        team: None,
+        what: id.into(),
         timeout: None,
         heartbeat: None,
     }
@@ -145,8 +149,44 @@ async fn a_job_that_is_silent_for_too_long_is_ended_and_one_that_talks_is_not() 
 #[tokio::test]
 async fn what_a_short_job_used_is_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let job =
-        sh("busy", "i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done", folder.path());
+    let job = sh("busy", "i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done", folder.path());
     let end = LocalPool::new(1, 1 << 30).run(job).await.unwrap();
     assert!(end.cpu_ms.unwrap() > 0, "{end:?}");
+}
+
+/// A pool with one cpu, two GPUs, an urgent queue and a team with a quota; what runs in it is real.
+#[tokio::test]
+async fn jobs_start_by_priority_and_gpus_have_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = std::sync::Arc::new(LocalPool::new(3, 1 << 30));
+    let spec = ComputeSpec {
+        cpu: Some(1),
+        gpu: Some(domain::spec::Gpus::Named(vec!["GPU-a".into(), "GPU-b".into()])),
+        queue: [("urgent".to_owned(), domain::spec::QueueSpec { priority: 9 })].into(),
+        ..ComputeSpec::default()
+    };
+    pool.configure(&spec).unwrap();
+    let start = |job: JobSpec| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.run(job).await.unwrap() })
+    };
+    let say = |id: &str| sh(id, &format!("echo {id}:$CUDA_VISIBLE_DEVICES >> order; test -f go || sleep 0.2"), folder.path());
+    let first = start(JobSpec { gpu: 1, ..say("first") });
+    while pool.state().running.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (usual, urgent) = (start(say("usual")), start(JobSpec { queue: "urgent".into(), gpu: 2, ..say("urgent") }));
+    while pool.state().waiting.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let state = pool.state();
+    assert_eq!((state.cpu_used, state.cpu, state.gpu_used, state.gpus.len()), (1, 1, 1, 2));
+    let waiting: Vec<_> = state.waiting.iter().map(|job| (job.what.as_str(), job.why.as_deref().unwrap())).collect();
+    assert_eq!(waiting, [("urgent", "1 cpu are not free"), ("usual", "1 cpu are not free")]);
+    for job in [first, urgent, usual] {
+        assert!(job.await.unwrap().is_success());
+    }
+    let order = std::fs::read_to_string(folder.path().join("order")).unwrap();
+    assert_eq!(order, "first:GPU-a\nurgent:GPU-a,GPU-b\nusual:\n", "a job without GPUs sees none");
+    assert_eq!(pool.state().cpu_used, 0);
 }

@@ -1,7 +1,9 @@
 //! Compute: jobs that run somewhere, with the resources they asked for.
 
 use async_trait::async_trait;
+use domain::spec::ComputeSpec;
 use domain::{Fault, Refusal, Span};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// A job of a back end.
@@ -28,6 +30,13 @@ pub struct JobSpec {
     pub log: PathBuf,
     pub cpu: u32,
     pub mem_bytes: Option<u64>,
+    /// GPUs that it has for itself, told by `CUDA_VISIBLE_DEVICES`; none: it sees none.
+    pub gpu: u32,
+    /// The queue that it waits in, and whose quota it counts against.
+    pub queue: String,
+    pub team: Option<String>,
+    /// What it is, for people: `step train of retrain-3`.
+    pub what: String,
     pub timeout: Option<Span>,
     /// A job that prints nothing for so long is taken for dead and ended.
     pub heartbeat: Option<Span>,
@@ -44,6 +53,12 @@ pub struct JobEnd {
     pub cancelled: bool,
     /// Killed for using more memory than it asked for.
     pub out_of_memory: bool,
+    /// The GPUs that it had.
+    pub gpus: Vec<String>,
+    /// How long it waited for room.
+    pub waited: Span,
+    /// Wall time from its start to its end.
+    pub ran: Span,
     pub cpu_ms: Option<u64>,
     pub peak_memory_bytes: Option<u64>,
     /// The last lines of the error stream.
@@ -67,8 +82,43 @@ pub trait ComputeBackend: Send + Sync {
     async fn cancel(&self, job: &JobId);
     /// Ends what an earlier process of this program left running of the job and of its parts.
     async fn reap(&self, job: &JobId) -> Result<(), Fault>;
-    /// Slots of the pool: `(cpu in use, cpu in all)`.
-    fn usage(&self) -> (u32, u32);
+    /// What an applied project says of compute. Refused is what makes no sense here; the old settings then stay.
+    fn configure(&self, spec: &ComputeSpec) -> Result<(), Refusal>;
+    /// How full the pool is, what runs and what waits, each with its reason.
+    fn state(&self) -> PoolState;
+}
+
+/// A pool at an instant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PoolState {
+    pub cpu_used: u32,
+    pub cpu: u32,
+    pub mem_bytes_used: u64,
+    pub mem_bytes: u64,
+    pub gpu_used: u32,
+    /// Names of the GPUs.
+    pub gpus: Vec<String>,
+    pub running: Vec<PoolJob>,
+    /// In the order in which they are looked at.
+    pub waiting: Vec<PoolJob>,
+}
+
+/// A job of the pool.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoolJob {
+    pub job: String,
+    pub what: String,
+    pub queue: String,
+    pub team: Option<String>,
+    pub cpu: u32,
+    pub mem_bytes: u64,
+    pub gpu: u32,
+    /// The GPUs that it holds.
+    pub gpus: Vec<String>,
+    /// How long it has run, or waited.
+    pub since: Span,
+    /// What it waits for.
+    pub why: Option<String>,
 }
 
 /// Why a job did not run at all.

@@ -8,8 +8,7 @@ use place::locate;
 use serde_json::Value;
 
 /// Keys that users may look for and that do nothing in this version; better said than "unknown".
-const NOT_YET: [(&str, &str); 3] =
-    [("gpu", "steps ask for cpu and mem"), ("schedule", "write `on = [\"cron:0 3 * * *\"]`"), ("compute", "steps run on the local pool")];
+const NOT_YET: [(&str, &str); 1] = [("schedule", "write `on = [\"cron:0 3 * * *\"]`")];
 
 /// How a project file is written: by its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +108,7 @@ fn lay(under: &mut Value, over: &Value) {
 fn check(project: &Project) -> Result<(), Refusal> {
     features::check(project)?;
     pipelines::check::check_all(&project.pipeline)?;
+    compute::check::check(project)?;
     for (name, model) in &project.model {
         let place = |refusal: Refusal, block: &str| match &refusal.place {
             Some(inner) if inner.starts_with("model.") => refusal,

@@ -2,7 +2,7 @@
 
 use crate::stations::stations;
 use domain::{Fault, Timestamp, Topic};
-use ports::{MetadataStore, RunStore, World};
+use ports::{MetadataStore, PoolState, RunStore, World};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,6 +69,8 @@ pub trait Facts: Send + Sync {
     fn server(&self) -> Result<ServerFacts, Fault>;
     /// The event clock.
     fn now(&self) -> Result<Timestamp, Fault>;
+    /// The pool that steps run in.
+    fn pool(&self) -> PoolState;
 }
 
 /// Facts from the store alone.
@@ -110,6 +112,10 @@ impl Facts for StoreFacts {
         let head = *self.store.head().borrow();
         let newest = self.store.events(head.saturating_sub(1), 1)?;
         Ok(newest.last().map_or(Timestamp::from_ms(0), |recorded| recorded.at))
+    }
+
+    fn pool(&self) -> PoolState {
+        PoolState::default()
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `/experiments`, `/search?q=` | experiments at a glance; anything by its words |
 //! | `/models`, `/models/NAME`, `/models/NAME/versions/N`, `.../card.md` | models, the ladder of versions, a version and its card |
 //! | `/incidents`, `/incidents/ID` | incidents, from the first sign to the end |
+//! | `/compute` | the pool, what runs and waits, what was used; `?by=run` |
 //! | `/gates` | what gates found, newest first; `?model=NAME`, `?verdict=pass` |
 //! | `/pipelines`, `/pipelines/NAME` | pipelines with their last runs; one with its graph and versions |
 //! | `/pipeline-runs/ID`, `.../log` | a pipeline run: its graph, its steps over time, one step's log; `?step=NAME`, `?attempt=N` |
@@ -28,6 +29,7 @@ mod address;
 mod assets;
 mod chart;
 mod compare;
+mod compute;
 mod experiments;
 mod facts;
 mod format;
@@ -99,6 +101,7 @@ pub fn router(state: WebState) -> Router {
         .route("/models/{model}/versions/{number}", get(models::version))
         .route("/models/{model}/versions/{number}/card.md", get(models::card))
         .route("/gates", get(gates::page))
+        .route("/compute", get(compute::page))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}", get(pipelines::page))
         .route("/pipeline-runs/{id}", get(pipelines::run_page))

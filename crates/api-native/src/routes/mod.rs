@@ -1,6 +1,7 @@
 //! Routes by noun.
 
 mod backfills;
+mod compute;
 mod features;
 mod gates;
 mod incidents;
@@ -25,6 +26,8 @@ pub(crate) fn all() -> Router<Api> {
         .route("/push/{source}", post(features::push_named))
         .route("/features/online", post(features::online))
         .route("/features/materialize", post(features::materialize))
+        .route("/compute", get(compute::state))
+        .route("/compute/usage", get(compute::usage))
         .route("/plan", post(features::plan))
         .route("/apply", post(features::apply))
         .route("/labels/{model}", post(labels::take))

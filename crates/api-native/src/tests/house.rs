@@ -8,7 +8,6 @@ use axum::http::request::Builder;
 use axum::http::{Request, Response};
 use domain::entity::*;
 use domain::*;
-use indexmap::IndexMap;
 use ports::memory::{ManualClock, MemoryRowLog, MemoryRuntime, MemoryStore};
 use ports::{MetadataStore, RowLog, RunLog, RunStore, Sealer};
 use reactor::{Activity, Reaction, Reactor};
@@ -58,6 +57,7 @@ impl House {
             rows: rows.clone(),
             artifacts: ports::memory::MemoryArtifacts::new(),
             clock: clock.clone(),
+            compute: Arc::new(ports::memory::MemoryCompute::default()),
             labels: Arc::new(LabelDesk::new(gateway.clone(), rows.clone(), clock)),
             gateway,
             features: features.clone(),
@@ -265,20 +265,11 @@ fn registry(batch: &mut Batch, root: &str) {
 
 fn attempt(root: &str, log: &str) -> StepAttempt {
     StepAttempt {
-        number: 1,
         command: vec!["python".into()],
-        env: IndexMap::new(),
-        code: None,
-        git_commit: None,
-        started: day("2011-03-01"),
-        ended: None,
         exit: Some(1),
-        signal: None,
-        timed_out: false,
-        cpu_ms: None,
-        peak_memory_bytes: None,
         log: format!("{root}/{log}"),
         error: Some("step train: exit 1".into()),
+        ..StepAttempt::begun(1, day("2011-03-01"))
     }
 }
 

@@ -366,10 +366,44 @@ pub struct StepAttempt {
     pub timed_out: bool,
     pub cpu_ms: Option<u64>,
     pub peak_memory_bytes: Option<u64>,
+    /// The GPUs that it had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
+    /// How long it waited for room in the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Span>,
+    /// How long it held its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Span>,
     /// The log of both streams, under the home.
     pub log: String,
     /// `pipeline retrain, step train, attempt 2: exit 1: ...`.
     pub error: Option<String>,
+}
+
+impl StepAttempt {
+    /// An attempt that begins now: nothing is known of its end.
+    pub fn begun(number: u32, started: Timestamp) -> Self {
+        StepAttempt {
+            number,
+            command: Vec::new(),
+            env: IndexMap::new(),
+            code: None,
+            git_commit: None,
+            started,
+            ended: None,
+            exit: None,
+            signal: None,
+            timed_out: false,
+            cpu_ms: None,
+            peak_memory_bytes: None,
+            gpus: Vec::new(),
+            waited: None,
+            ran: None,
+            log: String::new(),
+            error: None,
+        }
+    }
 }
 
 /// What a cache key gave.

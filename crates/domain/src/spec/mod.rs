@@ -3,18 +3,22 @@
 //! A spec is declared and hashed; what was observed of it is an [`crate::entity`]. Rules that one key alone cannot tell
 //! (a pipeline's cycle, a feature's missing entity) are checked by the block that owns the noun, before anything runs.
 
+mod compute;
 mod features;
 mod model;
 mod param;
 mod pipeline;
 
+pub use compute::{ComputeSpec, Gpus, Price, QueueSpec, Reserve, TeamSpec};
 pub use features::{EntitySpec, FeatureSpec, SourceSpec};
 pub use model::{
     Approve, ApproveRule, ApproveWord, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec,
     RolloutSpec, ServeSpec, ShadowSpec, Task,
 };
 pub use param::{ParamRule, ParamSpec, ParamType, ParamValue};
-pub use pipeline::{Draw, DrawRange, Goal, Items, Need, Overlap, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec, step_of};
+pub use pipeline::{
+    Draw, DrawRange, Goal, Items, Need, Overlap, PipelineSpec, RetrySpec, StepSpec, SweepSpec, TrainingSetSpec, bytes_of, step_of,
+};
 
 use crate::Digest;
 use indexmap::IndexMap;
@@ -36,6 +40,8 @@ pub struct Project {
     pub pipeline: IndexMap<String, PipelineSpec>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub model: IndexMap<String, ModelSpec>,
+    #[serde(default, skip_serializing_if = "ComputeSpec::is_default")]
+    pub compute: ComputeSpec,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub notify: IndexMap<String, NotifySpec>,
     /// `[profile.NAME]`: tables to be laid over the others where a profile is named; no part of what is applied.

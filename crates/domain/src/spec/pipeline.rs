@@ -22,6 +22,9 @@ pub struct PipelineSpec {
     /// What happens when it is to start while another run of it is under way.
     #[serde(default, skip_serializing_if = "Overlap::is_default")]
     pub overlap: Overlap,
+    /// Whose it is: a team of `[compute]`, whose quota its steps count against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
     /// Parameters with their defaults or rules.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub params: IndexMap<String, ParamSpec>,
@@ -131,6 +134,9 @@ pub struct StepSpec {
     pub heartbeat: Option<Span>,
     #[serde(default, skip_serializing_if = "Need::is_default")]
     pub need: Need,
+    /// The queue of `[compute]` that it waits in; none: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// `false`: the step runs every time.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub cache: bool,
@@ -251,11 +257,14 @@ pub struct Need {
     /// `512MiB`, `2GiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mem: Option<String>,
+    /// GPUs that it has for itself: `CUDA_VISIBLE_DEVICES` names them. Without any, it sees none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gpu: u32,
 }
 
 impl Default for Need {
     fn default() -> Self {
-        Need { cpu: 1, mem: None }
+        Need { cpu: 1, mem: None, gpu: 0 }
     }
 }
 
@@ -264,23 +273,30 @@ impl Need {
         *self == Need::default()
     }
 
-    /// The memory asked for in bytes: `B`, `KiB`, `MiB`, `GiB` (and `KB`, `MB`, `GB`, `M`, `G`); nothing asked for is `Ok(None)`.
+    /// The memory asked for in bytes, as [`bytes_of`] reads it; nothing asked for is `Ok(None)`.
     pub fn mem_bytes(&self) -> Result<Option<u64>, String> {
-        let Some(text) = &self.mem else { return Ok(None) };
-        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let scale: f64 = match text[split..].trim() {
-            "B" | "" => 1.0,
-            "KiB" | "K" => 1024.0,
-            "MiB" | "M" => 1024.0 * 1024.0,
-            "GiB" | "G" => 1024.0 * 1024.0 * 1024.0,
-            "KB" => 1e3,
-            "MB" => 1e6,
-            "GB" => 1e9,
-            _ => return Err(format!("`{text}` is not an amount of memory; write 512MiB or 2GiB")),
-        };
-        let amount: f64 = text[..split].parse().map_err(|_| format!("`{text}` is not an amount of memory; write 512MiB or 2GiB"))?;
-        Ok(Some((amount * scale) as u64))
+        self.mem.as_deref().map(bytes_of).transpose()
     }
+}
+
+/// An amount of memory in bytes: `B`, `KiB`, `MiB`, `GiB`, `TiB` (or `K`, `M`, `G`, `T`), and `KB`, `MB`, `GB`, `TB` by thousands.
+pub fn bytes_of(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not an amount of memory; write 512MiB or 2GiB");
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (base, power): (f64, i32) = match text[split..].trim() {
+        "B" | "" => (1.0, 1),
+        "KiB" | "K" => (1024.0, 1),
+        "MiB" | "M" => (1024.0, 2),
+        "GiB" | "G" => (1024.0, 3),
+        "TiB" | "T" => (1024.0, 4),
+        "KB" => (1e3, 1),
+        "MB" => (1e3, 2),
+        "GB" => (1e3, 3),
+        "TB" => (1e3, 4),
+        _ => return Err(wrong()),
+    };
+    let amount: f64 = text[..split].parse().map_err(|_| wrong())?;
+    Ok((amount * base.powi(power)) as u64)
 }
 
 fn yes() -> bool {
@@ -289,6 +305,10 @@ fn yes() -> bool {
 
 fn is_true(value: &bool) -> bool {
     *value
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 fn one() -> u32 {

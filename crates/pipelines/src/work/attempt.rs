@@ -40,20 +40,12 @@ impl Engine {
             (name, value)
         });
         StepAttempt {
-            number,
             command: place.spec.run.clone(),
             env: shown.collect(),
             code: (!place.code.is_empty()).then(|| Digest::of_json(&place.code)),
             git_commit: job.version.git_commit.clone(),
-            started: self.clock.wall_now(),
-            ended: None,
-            exit: None,
-            signal: None,
-            timed_out: false,
-            cpu_ms: None,
-            peak_memory_bytes: None,
             log: place.log.to_string_lossy().into_owned(),
-            error: None,
+            ..StepAttempt::begun(number, self.clock.wall_now())
         }
     }
 
@@ -90,8 +82,10 @@ impl Engine {
         cancelled: &watch::Receiver<bool>,
     ) -> Result<(), String> {
         let out = place.out();
-        let _ = tokio::fs::remove_dir_all(&out).await;
-        tokio::fs::create_dir_all(&out).await.map_err(|e| format!("its folder cannot be made: {e}"))?;
+        if place.has_folder() {
+            let _ = tokio::fs::remove_dir_all(&out).await;
+            tokio::fs::create_dir_all(&out).await.map_err(|e| format!("its folder cannot be made: {e}"))?;
+        }
         if place.spec.pipeline.is_some() {
             return self.run_child(job, name, step, place, cancelled).await;
         } else if place.spec.run.is_empty() {
@@ -151,6 +145,9 @@ impl Engine {
         attempt.exit = end.exit;
         attempt.signal = end.signal;
         attempt.timed_out = end.timed_out;
+        attempt.gpus.clone_from(&end.gpus);
+        attempt.waited = Some(end.waited);
+        attempt.ran = Some(end.ran);
         attempt.cpu_ms = end.cpu_ms;
         attempt.peak_memory_bytes = end.peak_memory_bytes;
         if end.is_success() && !end.cancelled { Ok(()) } else { Err(describe(&end, place)) }
@@ -185,6 +182,10 @@ impl Engine {
             log: log.to_path_buf(),
             cpu: place.spec.need.cpu,
             mem_bytes: place.spec.need.mem_bytes()?,
+            gpu: place.spec.need.gpu,
+            queue: place.spec.queue.clone().unwrap_or_else(|| "default".into()),
+            team: job.version.spec.team.clone(),
+            what: format!("step {name} of {}", job.run.id),
             timeout: place.spec.timeout,
             heartbeat: place.spec.heartbeat,
         })

@@ -34,6 +34,11 @@ impl Place {
         if artifact.list { folder } else { folder.join(&artifact.name) }
     }
 
+    /// Whether it needs a folder at all: many a command neither takes nor makes a file.
+    pub(super) fn has_folder(&self) -> bool {
+        self.spec.run.is_empty() || self.spec.sweep.is_some() || !self.spec.output.is_empty()
+    }
+
     pub(super) fn out(&self) -> PathBuf {
         self.folder.join("out")
     }
@@ -210,7 +215,9 @@ impl Engine {
         });
         let committed = self.commit_step(job, step, entry.as_ref()).await?;
         // The outputs are in the artifact store; the folder was only for the process.
-        let _ = tokio::fs::remove_dir_all(&place.folder).await;
+        if place.has_folder() || !place.inputs.is_empty() {
+            let _ = tokio::fs::remove_dir_all(&place.folder).await;
+        }
         Ok(committed)
     }
 
@@ -225,22 +232,8 @@ impl Engine {
                 fault.to_string()
             }
         };
-        step.attempts.push(StepAttempt {
-            number,
-            command: Vec::new(),
-            env: IndexMap::new(),
-            code: None,
-            git_commit: None,
-            started: now,
-            ended: Some(now),
-            exit: None,
-            signal: None,
-            timed_out: false,
-            cpu_ms: None,
-            peak_memory_bytes: None,
-            log: String::new(),
-            error: Some(format!("pipeline {}, step {}, attempt {number}: could not begin: {what}", job.run.pipeline, step.name)),
-        });
+        let error = format!("pipeline {}, step {}, attempt {number}: could not begin: {what}", job.run.pipeline, step.name);
+        step.attempts.push(StepAttempt { ended: Some(now), error: Some(error), ..StepAttempt::begun(number, now) });
         step.state = StepState::Failed;
         self.commit_step(job, step, None).await
     }

@@ -1,7 +1,8 @@
 //! Jobs as functions.
 
-use crate::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec};
+use crate::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolState};
 use async_trait::async_trait;
+use domain::spec::ComputeSpec;
 use domain::{Fault, Refusal};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -38,7 +39,11 @@ impl ComputeBackend for MemoryCompute {
         Ok(())
     }
 
-    fn usage(&self) -> (u32, u32) {
-        (0, 1)
+    fn configure(&self, _spec: &ComputeSpec) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn state(&self) -> PoolState {
+        PoolState { cpu: 1, ..PoolState::default() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::App;
 use domain::{Fault, Timestamp};
-use ports::Clock;
+use ports::{Clock, ComputeBackend, PoolState};
 use reactor::Reactor;
 use std::sync::Arc;
 use web::{Facts, ServerFacts, Station, StoreFacts};
@@ -12,6 +12,7 @@ pub struct LiveFacts {
     store: StoreFacts,
     reactor: Arc<Reactor>,
     clock: Arc<dyn Clock>,
+    compute: Arc<dyn ComputeBackend>,
 }
 
 impl LiveFacts {
@@ -20,7 +21,7 @@ impl LiveFacts {
         let listen = url.trim_start_matches("http://");
         let home = app.home.to_string_lossy();
         let store = StoreFacts::new(app.ports.store.clone(), app.ports.runs.clone(), env!("CARGO_PKG_VERSION"), listen, &home);
-        LiveFacts { store, reactor: app.reactor.clone(), clock: app.ports.clock.clone() }
+        LiveFacts { store, reactor: app.reactor.clone(), clock: app.ports.clock.clone(), compute: app.ports.compute.clone() }
     }
 }
 
@@ -35,5 +36,9 @@ impl Facts for LiveFacts {
 
     fn now(&self) -> Result<Timestamp, Fault> {
         Ok(self.clock.event_now())
+    }
+
+    fn pool(&self) -> PoolState {
+        self.compute.state()
     }
 }

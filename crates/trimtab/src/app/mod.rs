@@ -204,6 +204,9 @@ impl App {
         catalog.reload().await.map_err(|e| anyhow::anyhow!("reading the applied project: {e}"))?;
         if let Ok(project) = catalog.project() {
             on_project(&project);
+            if let Err(refusal) = ports.compute.configure(&project.spec.compute) {
+                tracing::error!(%refusal, "the pool keeps the machine's own size");
+            }
         }
         seal_all(&sealer, &*rows, clock.event_now()).await?;
         // First what is served, then the readers of the log, then pipeline runs that were under way.

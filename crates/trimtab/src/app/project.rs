@@ -33,6 +33,7 @@ impl App {
         self.catalog.reload().await?;
         let applied = self.catalog.project()?;
         (self.on_project)(&applied);
+        self.ports.compute.configure(&applied.spec.compute)?;
         for view in self.catalog.views().into_iter().filter(|view| view.online) {
             self.tables.materialize(&*self.ports.online, &view).await?;
         }

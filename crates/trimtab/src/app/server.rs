@@ -141,6 +141,7 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken, poster: 
         rows: app.ports.rows.clone(),
         artifacts: app.ports.artifacts.clone(),
         clock: app.ports.clock.clone(),
+        compute: app.ports.compute.clone(),
         gateway: app.gateway.clone(),
         labels: app.labels.clone(),
         features: app.clone(),

@@ -3,6 +3,7 @@
 mod ci;
 pub mod client;
 mod compare;
+mod compute;
 mod export;
 mod follow;
 mod gate;
@@ -137,6 +138,9 @@ pub enum Command {
     /// Gates in other CI systems.
     #[command(subcommand)]
     Ci(ci::CiCommand),
+    /// The pool that steps run in: what runs, waits, was used.
+    #[command(subcommand)]
+    Compute(compute::ComputeCommand),
     /// Take in what another tracking server knows: ids, times, deleted runs, aliases and artifact locations stay.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -288,6 +292,7 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::Feature(command) => feature(client, command).await?,
         Command::TrainingSet(ListCommand::Ls) => client.get("/api/v1/training-sets").await?,
         Command::TrainingSet(ListCommand::Show { id }) => client.get(&format!("/api/v1/training-sets/{}", encode(&id))).await?,
+        Command::Compute(command) => return compute::compute(client, command, common.json).await,
         Command::Pipeline(command) => return pipeline::pipeline(client, command, common.json).await,
         Command::Model(command) => return model::model(client, command, common.json).await,
         Command::Gate(command) => return gate::gate(client, command, common.json).await,

@@ -49,6 +49,9 @@ pub fn step_attempt(started: Timestamp, ended: Timestamp) -> StepAttempt {
         timed_out: false,
         cpu_ms: Some(4_100),
         peak_memory_bytes: Some(212_000_000),
+        gpus: Vec::new(),
+        waited: None,
+        ran: None,
         log: "logs/retrain/train-1.log".into(),
         error: None,
     }
