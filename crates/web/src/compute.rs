@@ -117,7 +117,12 @@ fn seconds(seconds: f64) -> String {
 
 /// With as many places as tell small prices apart.
 fn money(cost: f64) -> String {
-    if cost > 0.0 && cost < 0.01 { format!("{cost:.4}") } else { format!("{cost:.2}") }
+    match cost {
+        0.0 => "0".into(),
+        cost if cost < 0.0001 => "< 0.0001".into(),
+        cost if cost < 0.01 => format!("{cost:.4}"),
+        cost => format!("{cost:.2}"),
+    }
 }
 
 fn gauges(pool: &PoolState) -> Vec<Gauge> {

@@ -31,6 +31,8 @@ const PAGES: [&str; 18] = [
     "/pipeline-runs/retrain-demand-1-1?step=train",
     "/pipelines",
     "/gates",
+    "/compute",
+    "/compute?by=team",
     "/pipelines/retrain",
 ];
 
