@@ -15,6 +15,7 @@ const FLOORS: [&[&str]; 6] = [
         "back-query",
         "back-process",
         "back-python",
+        "back-onnx",
         "back-notify",
         "api-mlflow",
         "api-inference",

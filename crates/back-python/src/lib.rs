@@ -7,6 +7,7 @@
 //! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker
 //! that misses a deadline is killed, for nobody knows what it is doing; numeric libraries run with one thread.
 
+mod convert;
 mod model;
 mod worker;
 

@@ -16,7 +16,7 @@ const LOAD_LIMIT: Duration = Duration::from_secs(180);
 /// The largest frame that is read: no answer for one batch is as long.
 const FRAME_LIMIT: u32 = 256 << 20;
 /// Variables of this process that a worker sees.
-const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+pub(crate) const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 pub(crate) struct Worker {
     child: Child,

@@ -3,7 +3,9 @@
 use crate::Signature;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use domain::spec::RuntimeSpec;
 use domain::{Fault, ModelName, Refusal, Scalar, VersionNumber};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A model version's files.
@@ -13,6 +15,29 @@ pub struct ModelFiles {
     pub version: VersionNumber,
     /// The folder in the artifact store.
     pub artifact_path: String,
+    /// What shall answer.
+    pub runtime: RuntimeSpec,
+}
+
+/// A model's files on the local disk, and its ONNX copy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnnxCopy {
+    /// What its `MLmodel` file says.
+    pub signature: Signature,
+    /// The shared library of the ONNX runtime.
+    pub library: Option<PathBuf>,
+    pub model: Option<PathBuf>,
+    /// Rows on which the copy was compared with the model, and the greatest relative difference; `None` if it is the model itself.
+    pub compared: Option<(u64, f64)>,
+    /// Why there is no copy.
+    pub why: Option<String>,
+}
+
+/// Makes ONNX copies of models, in a process of the project's interpreter.
+#[async_trait]
+pub trait OnnxConverter: Send + Sync {
+    /// The copy of a version, made once. `convert`: a model that is no ONNX is converted, and compared with its copy.
+    async fn onnx(&self, files: &ModelFiles, convert: bool) -> Result<OnnxCopy, LoadError>;
 }
 
 /// Why a model does not load.

@@ -31,6 +31,8 @@ impl Gateway {
         let project = world.get::<AppliedProject>("project")?;
         let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
         let old = self.routes.read().get(model).cloned();
+        let spec = serve_spec(declared.as_ref());
+        self.pool.use_runtime(model, spec.runtime);
         let mut broken = None;
         let champion = match deployment.champion {
             None => None,
@@ -45,7 +47,7 @@ impl Gateway {
         };
         let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
         let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
-        let route = Route { champion, broken, shadows, canary, spec: serve_spec(declared.as_ref()), calendar: calendar(declared.as_ref()) };
+        let route = Route { champion, broken, shadows, canary, spec, calendar: calendar(declared.as_ref()) };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());
         Ok(())

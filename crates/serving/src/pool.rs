@@ -1,6 +1,7 @@
 //! Loaded models by version: the gate, the shadow and the champion use the same worker.
 
-use domain::entity::ModelVersion;
+use domain::entity::{AppliedProject, ModelVersion};
+use domain::spec::RuntimeSpec;
 use domain::{Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
 use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
@@ -16,12 +17,13 @@ pub struct ModelPool {
     store: Arc<dyn MetadataStore>,
     runtime: Arc<dyn ModelRuntime>,
     loaded: Mutex<HashMap<Key, Cell>>,
+    runtimes: Mutex<HashMap<ModelName, RuntimeSpec>>,
 }
 
 impl ModelPool {
     /// An empty pool.
     pub fn new(store: Arc<dyn MetadataStore>, runtime: Arc<dyn ModelRuntime>) -> Self {
-        ModelPool { store, runtime, loaded: Mutex::default() }
+        ModelPool { store, runtime, loaded: Mutex::default(), runtimes: Mutex::default() }
     }
 
     /// The handle of a version, loaded if it is not yet. Callers that come meanwhile wait for the same load.
@@ -39,7 +41,19 @@ impl ModelPool {
         let found = World::new(self.store.snapshot()?).get::<ModelVersion>(&format!("{model}/{version}"))?;
         let found =
             found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
-        self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path }).await
+        let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
+        let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
+        let runtime = serve.map(|serve| serve.runtime).unwrap_or_default();
+        self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path, runtime }).await
+    }
+
+    /// What shall answer for the model from now on. Another runtime than before means that its versions are loaded anew; who holds a handle
+    /// goes on with it.
+    pub fn use_runtime(&self, model: &ModelName, runtime: RuntimeSpec) {
+        let before = self.runtimes.lock().insert(model.clone(), runtime);
+        if before.is_some_and(|before| before != runtime) {
+            self.loaded.lock().retain(|(of, _), _| of != model);
+        }
     }
 
     /// Lets go of every version of the model that is not in `keep`.

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let json = cli.common.json;
     let serves = matches!(cli.command, cli::Command::Up { .. });
-    let default = if serves { "info,datafusion=warn,deltalake_core=warn" } else { "warn,deltalake_core=error" };
+    let default = if serves { "info,datafusion=warn,deltalake_core=warn,buoyant_kernel=warn" } else { "warn,deltalake_core=error" };
     let filter = EnvFilter::try_from_env("TRIMTAB_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     // Two providers are compiled in by what the table library brings; one must be chosen before the first connection.

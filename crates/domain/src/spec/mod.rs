@@ -13,7 +13,7 @@ pub use compute::{ComputeSpec, Gpus, Price, QueueSpec, Reserve, TeamSpec};
 pub use features::{EntitySpec, FeatureSpec, SourceSpec};
 pub use model::{
     Approve, ApproveRule, ApproveWord, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec,
-    RolloutSpec, ServeSpec, ShadowSpec, Task,
+    RolloutSpec, RuntimeSpec, ServeSpec, ShadowSpec, Task,
 };
 pub use param::{ParamRule, ParamSpec, ParamType, ParamValue};
 pub use pipeline::{

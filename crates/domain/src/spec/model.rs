@@ -112,6 +112,28 @@ pub struct ServeSpec {
     /// `required`: a prediction that cannot be logged is not answered.
     #[serde(default)]
     pub log: LogSpec,
+    /// What answers: a worker of the project's interpreter, or ONNX within the server.
+    #[serde(default, skip_serializing_if = "RuntimeSpec::is_default")]
+    pub runtime: RuntimeSpec,
+}
+
+/// `runtime = "auto"`, `"onnx"` or `"python"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeSpec {
+    /// A model that was logged as ONNX runs within the server, if the interpreter has the onnxruntime package; any other in a worker.
+    #[default]
+    Auto,
+    /// A scikit-learn model is converted too, if its copy answers as it does; what cannot be converted runs in a worker.
+    Onnx,
+    /// Always a worker.
+    Python,
+}
+
+impl RuntimeSpec {
+    fn is_default(&self) -> bool {
+        *self == RuntimeSpec::default()
+    }
 }
 
 /// `log = "required"` or `"best_effort"`.

@@ -71,7 +71,7 @@ impl LocalPorts {
             offline: query.clone(),
             exprs: query,
             compute: Arc::new(back_process::LocalPool::of_this_machine()),
-            models: python.clone(),
+            models: Arc::new(back_onnx::OnnxRuntime::new(python.clone(), python.clone())),
             notifier: Arc::new(back_notify::Webhook::new(home.to_path_buf())),
             clock,
         };

@@ -1,0 +1,97 @@
+//! A loaded model: as many sessions as the machine has cpus, each for one request at a time.
+
+use crate::feed::{feeds, values};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use domain::{Kind, Refusal, Scalar};
+use ort::session::Session;
+use parking_lot::Mutex;
+use ports::{ModelHandle, PredictError, Signature};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// Requests that may wait for a session.
+const QUEUE: usize = 1024;
+/// So few rows take less time than to hand them to another thread.
+const FEW_ROWS: usize = 16;
+
+pub(crate) struct OnnxModel {
+    sessions: Arc<Mutex<Vec<Session>>>,
+    free: Arc<Semaphore>,
+    queue: Semaphore,
+    signature: Signature,
+}
+
+impl OnnxModel {
+    pub(crate) fn open(library: &Path, copy: &Path, signature: Signature) -> Result<OnnxModel, String> {
+        let environment = crate::environment(library)?;
+        let count = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let open = || -> Result<Session, ort::Error> {
+            let builder = Session::builder(&environment)?.with_intra_threads(1)?.with_inter_threads(1)?;
+            let mut builder = builder.with_intra_op_spinning(false)?;
+            builder.commit_from_file(copy)
+        };
+        let sessions: Result<Vec<Session>, ort::Error> = (0..count).map(|_| open()).collect();
+        let sessions = sessions.map_err(|error| format!("the model does not load: {error}"))?;
+        Ok(OnnxModel {
+            free: Arc::new(Semaphore::new(sessions.len())),
+            sessions: Arc::new(Mutex::new(sessions)),
+            queue: Semaphore::new(QUEUE),
+            signature,
+        })
+    }
+}
+
+fn run(sessions: &Mutex<Vec<Session>>, rows: &RecordBatch) -> Result<Vec<Scalar>, PredictError> {
+    let Some(mut session) = sessions.lock().pop() else { return Err(PredictError::Unavailable("no session is free".into())) };
+    let answer = feeds(session.inputs(), rows).and_then(|feeds| {
+        let outputs = session.run(feeds.as_slice());
+        let outputs = outputs.map_err(|error| Refusal::invalid("serve/model_raised", error.to_string()))?;
+        values(&outputs[0], rows.num_rows())
+    });
+    sessions.lock().push(session);
+    Ok(answer?)
+}
+
+#[async_trait]
+impl ModelHandle for OnnxModel {
+    async fn predict(&self, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        let Ok(_place) = self.queue.try_acquire() else {
+            let what = format!("{QUEUE} requests wait for the model already");
+            return Err(Refusal::new(Kind::Busy, "serve/busy", what).hint("try again later").into());
+        };
+        let until = Instant::now() + deadline;
+        let free = tokio::time::timeout_at(until, self.free.clone().acquire_owned()).await;
+        let Ok(Ok(free)) = free else { return Err(PredictError::Timeout) };
+        if rows.num_rows() <= FEW_ROWS {
+            return run(&self.sessions, rows);
+        }
+        let (sessions, rows) = (self.sessions.clone(), rows.clone());
+        let running = tokio::task::spawn_blocking(move || {
+            let _free = free;
+            run(&sessions, &rows)
+        });
+        match tokio::time::timeout_at(until, running).await {
+            Ok(answer) => answer.map_err(|error| PredictError::Unavailable(error.to_string()))?,
+            Err(_) => Err(PredictError::Timeout),
+        }
+    }
+
+    async fn stop(&self) {
+        // Every session is free once all that runs has ended.
+        let all = self.sessions.lock().len().max(1) as u32;
+        let _ = self.free.acquire_many(all).await;
+        self.sessions.lock().clear();
+    }
+
+    fn crashes(&self) -> u64 {
+        0
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+}
