@@ -57,6 +57,7 @@ suite "killed under eight writers" "$python" "$tests/durability.py" "$binaries/t
 suite "moving in and out" "$python" "$tests/moving.py" "$binaries/trimtab"
 suite "gates, people, canaries" "$python" "$tests/gates.py" "$binaries/trimtab" "$python"
 suite "gates in other CI systems" "$python" "$tests/ci_files.py" "$binaries/trimtab" "$python"
+suite "code checks, webhooks, statuses" "$python" "$tests/ci.py" "$binaries/trimtab" "$python"
 suite "the pages in a browser" "$tests/browser.sh" "$binaries" "$python"
 suite "the loop on real data, and its pages" "$python" "$tests/loop.py" "$binaries/trimtab" "$python"
 exit "$failed"

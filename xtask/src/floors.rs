@@ -14,6 +14,7 @@ const FLOORS: [&[&str]; 6] = [
         "back-lmdb",
         "back-query",
         "back-process",
+        "back-git",
         "back-python",
         "back-onnx",
         "back-notify",

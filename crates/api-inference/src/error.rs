@@ -30,6 +30,7 @@ fn error_code(kind: Kind) -> &'static str {
         Kind::NotFound => "RESOURCE_DOES_NOT_EXIST",
         Kind::Exists => "RESOURCE_ALREADY_EXISTS",
         Kind::Conflict => "RESOURCE_CONFLICT",
+        Kind::Unauthorized => "UNAUTHENTICATED",
         Kind::Forbidden => "PERMISSION_DENIED",
         Kind::Busy => "REQUEST_LIMIT_EXCEEDED",
         Kind::Unavailable => "TEMPORARILY_UNAVAILABLE",

@@ -38,6 +38,7 @@ fn status_and_code(refusal: &Refusal) -> (u16, &'static str) {
         Kind::Conflict => (409, "RESOURCE_CONFLICT"),
         Kind::NotFound => (404, "RESOURCE_DOES_NOT_EXIST"),
         Kind::Exists => (400, "RESOURCE_ALREADY_EXISTS"),
+        Kind::Unauthorized => (401, "UNAUTHENTICATED"),
         Kind::Forbidden => (403, "PERMISSION_DENIED"),
         Kind::TooLarge => (413, "BAD_REQUEST"),
         Kind::Busy => (429, "REQUEST_LIMIT_EXCEEDED"),

@@ -36,6 +36,7 @@ fn title(kind: Kind) -> &'static str {
         Kind::NotFound => "it is not there",
         Kind::Exists => "it is there already",
         Kind::Conflict => "the state does not allow it",
+        Kind::Unauthorized => "nobody knows who asks",
         Kind::Forbidden => "it is not allowed",
         Kind::Busy => "too much at once",
         Kind::Unavailable => "a part is down for now",

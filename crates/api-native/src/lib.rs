@@ -13,7 +13,8 @@
 //! | `GET status`, `GET events`, `GET why/THING` | how things stand, what happened, and why ([`story`]) |
 //! | `GET pipelines`, `GET pipelines/NAME/versions`, `GET pipelines/NAME/diff?from=1&to=2`, `POST pipelines/NAME/runs` | pipelines |
 //! | `GET compute`, `GET compute/usage?by=run` | the pool, what was used and what it cost |
-//! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `.../rerun`, `GET .../changes`, `GET .../steps/STEP/log` | pipeline runs |
+//! | `GET pipeline-runs`, `GET pipeline-runs/ID`, `POST pipeline-runs/ID/cancel`, `.../resume`, `.../rerun`, `GET .../changes`, `GET .../steps/STEP/log`, `GET .../steps/STEP/checks?attempt=N` | pipeline runs |
+//! | `POST hooks/git/PIPELINE` | webhooks of GitHub and GitLab, signed |
 //! | `GET models`, `GET models/NAME`, `POST models/NAME/rollback`, `POST models/NAME/promote`, `GET windows/NAME` | models |
 //! | `POST models/NAME/approve`, `.../reject`, `GET models/NAME/audit` | people let versions out, and who did |
 //! | `GET models/NAME/rollout`, `POST .../rollout/resume`, `.../rollout/abort` | shadow and canary |
@@ -57,6 +58,8 @@ pub struct Api {
     pub labels: Arc<LabelDesk>,
     pub features: Arc<dyn FeaturesApi>,
     pub reactor: Arc<Reactor>,
+    /// Where the secrets of webhooks are looked up.
+    pub secrets: pipelines::work::statuses::Secrets,
 }
 
 /// Every route of this API.

@@ -4,8 +4,10 @@
 //! once, and its value is in no message: an address often is the secret.
 
 mod public;
+mod secret;
 
 pub use public::PublicPoster;
+pub use secret::secret;
 
 use async_trait::async_trait;
 use domain::entity::Notification;

@@ -21,7 +21,7 @@ const KEPT: usize = 4_096;
 /// Posts by HTTPS to public addresses.
 pub struct PublicPoster {
     client: Client,
-    /// Tests talk to themselves.
+    /// The address is the operator's, not a user's.
     anywhere: bool,
 }
 
@@ -29,6 +29,13 @@ impl PublicPoster {
     /// A poster that follows no redirection and uses no proxy: either would lead where nobody looked.
     pub fn new() -> Self {
         PublicPoster { client: client().dns_resolver(Arc::new(PublicNames)).build().expect(BUILT), anywhere: false }
+    }
+}
+
+impl PublicPoster {
+    /// A poster to addresses that the operator's own file names: they may be in its own network, and need no TLS there.
+    pub fn to_named_places() -> Self {
+        PublicPoster { client: client().build().expect(BUILT), anywhere: true }
     }
 }
 

@@ -66,6 +66,10 @@ collections! {
     PipelineRun "pipeline_run" |e| e.id.to_string();
     PipelineStep "pipeline_step" |e| format!("{}/{}", e.pipeline_run, e.name);
     LastStepKey "last_step_key" |e| format!("{}/{}", e.pipeline, e.step);
+    CheckReport "check_report" |e| CheckReport::key_of(&e.pipeline_run, &e.step, e.attempt);
+    CheckHistory "check_history" |e| format!("{}/{}", e.pipeline, e.step);
+    HookDelivery "hook_delivery" |e| format!("{}/{}", e.pipeline, e.digest);
+    CommitStatus "commit_status" |e| e.pipeline_run.to_string();
     CacheEntry "step_cache" |e| e.key.to_string();
     GateRequest "gate_request" |e| format!("{}/{}", e.model, e.challenger);
     GateReport "gate_report" |e| format!("{}/{}", e.model, e.challenger);

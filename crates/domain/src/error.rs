@@ -15,6 +15,8 @@ pub enum Kind {
     Exists,
     /// Somebody else changed it, or its state does not allow this.
     Conflict,
+    /// The caller could not show who it is.
+    Unauthorized,
     /// A gate or a protection says no.
     Forbidden,
     /// A queue is full; try again later.
@@ -32,6 +34,7 @@ impl Kind {
     pub fn http_status(self) -> u16 {
         match self {
             Kind::Invalid => 400,
+            Kind::Unauthorized => 401,
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
             Kind::Exists | Kind::Conflict => 409,
@@ -47,7 +50,7 @@ impl Kind {
         match self {
             Kind::Invalid | Kind::TooLarge => 2,
             Kind::NotFound => 3,
-            Kind::Forbidden => 4,
+            Kind::Unauthorized | Kind::Forbidden => 4,
             Kind::Exists | Kind::Conflict => 6,
             Kind::Busy | Kind::Unavailable => 7,
             Kind::Timeout => 8,

@@ -1,6 +1,6 @@
 //! The closed, versioned list of events. Adding a variant is a new version of the log; changing one's meaning is not done.
 
-use crate::entity::{RunState, RunStatus, StepState, TriggerKind, WindowKind};
+use crate::entity::{GitEvent, RunState, RunStatus, StepState, TriggerKind, WindowKind};
 use crate::{Digest, ExperimentId, IncidentId, ModelName, PipelineRunId, Range, RunId, Timestamp, TrainingSetId, Verdict, VersionNumber};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,8 @@ events! {
     Tracking AliasSet { model: ModelName, alias: String, version: Option<VersionNumber>, previous: Option<VersionNumber> }
     /// A pipeline was asked for.
     Pipelines PipelineRunRequested { pipeline_run: PipelineRunId, pipeline: String, version: u64, trigger: TriggerKind }
+    /// A git host told of a commit that a pipeline is to look at.
+    Pipelines CommitArrived { pipeline: String, delivery: Digest, event: GitEvent, reference: String, commit: Option<String>, by: String }
     /// What should have started a pipeline did not: why.
     Pipelines TriggerSkipped { pipeline: String, trigger: TriggerKind, why: String }
     /// A range of past instants is to be worked off.

@@ -1,5 +1,6 @@
 //! What is wrong with a pipeline, found before anything runs.
 
+use crate::checks;
 use crate::graph::{self, Source};
 use crate::sweep;
 use crate::template::{self, Piece};
@@ -109,12 +110,18 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
         return Err(Refusal::invalid("step/name", format!("a step cannot be called `{name}`: placeholders and conditions use the word")));
     }
     let is_exit = pipeline.on_exit.contains_key(name) && !pipeline.step.contains_key(name);
-    let kinds =
-        [!step.run.is_empty(), step.training_set.is_some(), !step.materialize.is_empty(), step.gate.is_some(), step.pipeline.is_some()];
+    let kinds = [
+        !step.run.is_empty(),
+        !step.check.is_empty(),
+        step.training_set.is_some(),
+        !step.materialize.is_empty(),
+        step.gate.is_some(),
+        step.pipeline.is_some(),
+    ];
     if kinds.iter().filter(|is| **is).count() != 1 {
         return Err(Refusal::invalid(
             "step/kind",
-            format!("step {name} must have exactly one of `run`, `training_set`, `materialize`, `gate`, `pipeline`"),
+            format!("step {name} must have exactly one of `run`, `check`, `training_set`, `materialize`, `gate`, `pipeline`"),
         ));
     }
     let visible = if is_exit { &pipeline.on_exit } else { &pipeline.step };
@@ -156,12 +163,13 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
         }
         when::check(condition, &step.each.keys().map(String::as_str).collect::<Vec<_>>(), pipeline)?;
     }
+    checks::check(name, step)?;
     step.need.mem_bytes().map_err(|what| Refusal::invalid("step/need", what))?;
     let short = |span: &Option<domain::Span>| span.is_some_and(|span| span.ms() <= 0);
     if short(&step.timeout) || short(&step.heartbeat) {
         return Err(Refusal::invalid("step/timeout", format!("step {name}: `timeout` and `heartbeat` must be longer than nothing")));
     }
-    if step.heartbeat.is_some() && step.run.is_empty() {
+    if step.heartbeat.is_some() && step.command().is_empty() {
         return Err(Refusal::invalid("step/heartbeat", format!("step {name} has no command whose output could be its heartbeat")));
     }
     if let Some(retry) = &step.retry
@@ -169,7 +177,7 @@ fn check_step(name: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
     {
         return Err(Refusal::invalid("step/retry", "`retry.factor` must be at least 1 and `retry.max` at most 100"));
     }
-    step.run.iter().try_for_each(|argument| check_text(argument, step, pipeline))?;
+    step.command().iter().try_for_each(|argument| check_text(argument, step, pipeline))?;
     let texts = step.params.values().filter_map(|value| match value {
         ParamValue::One(Scalar::Text(text)) => Some(text),
         _ => None,
@@ -216,7 +224,7 @@ fn check_text(text: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
         let Piece::Hole(kind, name) = piece else { continue };
         let declared: Vec<&str> = match kind.as_str() {
             "in" => step.input.keys().map(String::as_str).collect(),
-            "out" => step.output.keys().map(String::as_str).collect(),
+            "out" => outputs_of(step),
             "sweep" => step.sweep.as_ref().map(sweep::names).unwrap_or_default(),
             "each" => step.each.keys().map(String::as_str).collect(),
             "trigger" => vec!["time"],
@@ -230,6 +238,12 @@ fn check_text(text: &str, step: &StepSpec, pipeline: &PipelineSpec) -> Result<()
         }
     }
     Ok(())
+}
+
+/// What a step's command writes; a check's report needs no word.
+fn outputs_of(step: &StepSpec) -> Vec<&str> {
+    let report = (!step.check.is_empty() && !step.output.contains_key(checks::REPORT)).then_some(checks::REPORT);
+    step.output.keys().map(String::as_str).chain(report).collect()
 }
 
 fn known_step<'a>(needs: &str, steps: &'a IndexMap<String, StepSpec>) -> Result<&'a StepSpec, Refusal> {
@@ -261,7 +275,7 @@ fn check_source(input: &str, source: &str, pipeline: &PipelineSpec) -> Result<()
 fn check_output(step: &str, output: &str, steps: &IndexMap<String, StepSpec>) -> Result<(), Refusal> {
     let of = known_step(step, steps)?;
     let made = SWEEP_OUTPUTS.iter().filter(|_| of.sweep.is_some()).map(|(output, _)| *output);
-    let outputs: Vec<&str> = of.output.keys().map(String::as_str).chain(made).collect();
+    let outputs: Vec<&str> = outputs_of(of).into_iter().chain(made).collect();
     if outputs.contains(&output) {
         return Ok(());
     }

@@ -9,6 +9,8 @@
 //! - [`schedule`] decides which step is next; pure, so that it can be tested over random graphs.
 //! - [`key`] makes cache keys and tells why a step runs again.
 //! - [`diff`] tells what is different between two versions.
+//! - [`hooks`] decides on webhooks of git hosts and on what they are told back.
+//! - [`junit`] reads the reports of checks, [`checks`] judges them.
 //! - [`sweep`] makes the trials of a hyper-parameter search.
 //! - [`work`] runs steps: the only part that touches processes and files.
 //!
@@ -17,10 +19,13 @@
 //! (definition, code, environment) that it ran.
 
 pub mod check;
+pub mod checks;
 pub mod commands;
 pub mod cron;
 pub mod diff;
 pub mod graph;
+pub mod hooks;
+pub mod junit;
 pub mod key;
 pub mod schedule;
 pub mod sweep;

@@ -289,7 +289,7 @@ pub fn cancel_backfill(world: &World, id: &str, actor: &Actor, now: Timestamp) -
 pub fn check_on(pipeline: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
     for on in &spec.on {
         let place = |refusal: Refusal| refusal.at(format!("pipeline.{pipeline}.on"));
-        if on == "api" {
+        if on == "api" || crate::hooks::is_git(on) {
             continue;
         }
         match on.split_once(':') {
@@ -300,8 +300,8 @@ pub fn check_on(pipeline: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
             Some(("incident" | "model" | "promotion" | "source" | "pipeline", what)) if !what.is_empty() => {}
             _ => {
                 let what = format!("`{on}` does not start a pipeline");
-                let hint =
-                    "`api`, `cron:0 3 * * *`, `incident:MODEL`, `model:MODEL`, `promotion:MODEL`, `source:SOURCE` or `pipeline:PIPELINE`";
+                let hint = "`api`, `cron:0 3 * * *`, `incident:MODEL`, `model:MODEL`, `promotion:MODEL`, `source:SOURCE`, `pipeline:PIPELINE`, \
+                     `push:BRANCH`, `pull_request` or `tag:v*`";
                 return Err(place(Refusal::invalid("pipeline/trigger", what).hint(hint)));
             }
         }

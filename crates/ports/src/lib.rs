@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod clock;
+mod code;
 mod compute;
 pub mod conformance;
 mod curve;
@@ -29,6 +30,7 @@ mod world;
 pub use artifacts::{ArtifactExt, ArtifactInfo, ArtifactStore, ByteStream, Stored};
 pub use clock::Clock;
 pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolJob, PoolState};
+pub use code::{CheckoutError, CodeSource, Wanted};
 pub use curve::{Bucket, Curve, CurveBuilder, CurvePoint, sample};
 pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};

@@ -20,6 +20,7 @@
 //! | `/pipelines`, `/pipelines/NAME` | pipelines with their last runs; one with its graph and versions |
 //! | `/pipeline-runs/ID`, `.../log` | a pipeline run: its graph, its steps over time, one step's log; `?step=NAME`, `?attempt=N` |
 //! | `/events` | the event log as server-sent events; `?topics=`, `?after=SEQ` or `Last-Event-ID` |
+//! | `/badge/PIPELINE.svg`, `/badge/model/MODEL.svg` | how the last run ended, which version is champion; `?branch=NAME` |
 //! | `/assets/NAME` | styles and scripts |
 //!
 //! Invariants: names are hostile, so every template escapes; no inline script, so the content security policy forbids them;
@@ -27,6 +28,7 @@
 
 mod address;
 mod assets;
+mod badge;
 mod chart;
 mod compare;
 mod compute;
@@ -106,6 +108,8 @@ pub fn router(state: WebState) -> Router {
         .route("/pipelines/{name}", get(pipelines::page))
         .route("/pipeline-runs/{id}", get(pipelines::run_page))
         .route("/pipeline-runs/{id}/log", get(pipelines::run_log))
+        .route("/badge/{file}", get(badge::pipeline))
+        .route("/badge/model/{file}", get(badge::model))
         .route("/assets/{name}", get(assets::serve))
         .fallback(page::not_found)
         .with_state(state)

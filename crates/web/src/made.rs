@@ -104,6 +104,10 @@ pub(crate) fn asked_by(kind: &TriggerKind) -> (String, Option<&IncidentId>) {
         TriggerKind::Api => ("the API".into(), None),
         TriggerKind::Incident { incident } => ("incident".into(), Some(incident)),
         TriggerKind::Schedule { at } => (format!("its schedule for {}", time(*at)), None),
+        TriggerKind::Git { by, .. } => {
+            let (what, commit) = kind.git_words().unwrap_or_default();
+            (format!("{by}: {what} at {commit}"), None)
+        }
         TriggerKind::Event { on, .. } => (on.clone(), None),
         TriggerKind::Step { pipeline_run, step } => (format!("step {step} of {pipeline_run}"), None),
         TriggerKind::Backfill { backfill, at } => (format!("backfill {backfill} for {}", time(*at)), None),

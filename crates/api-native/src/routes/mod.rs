@@ -4,6 +4,7 @@ mod backfills;
 mod compute;
 mod features;
 mod gates;
+mod hooks;
 mod incidents;
 mod labels;
 mod log;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Router<Api> {
         .route("/backfills", get(backfills::list))
         .route("/backfills/{id}", get(backfills::show))
         .route("/backfills/{id}/cancel", post(backfills::cancel))
+        .route("/hooks/git/{pipeline}", post(hooks::git))
         .route("/pipeline-runs", get(pipeline_runs::list))
         .route("/pipeline-runs/{id}", get(pipeline_runs::show))
         .route("/pipeline-runs/{id}/cancel", post(pipeline_runs::cancel))
@@ -49,6 +51,7 @@ pub(crate) fn all() -> Router<Api> {
         .route("/pipeline-runs/{id}/rerun", post(pipeline_runs::rerun))
         .route("/pipeline-runs/{id}/changes", get(pipeline_runs::changes))
         .route("/pipeline-runs/{id}/steps/{step}/log", get(pipeline_runs::step_log))
+        .route("/pipeline-runs/{id}/steps/{step}/checks", get(pipeline_runs::checks))
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::show))
         .route("/models/{name}/rollback", post(models::rollback))

@@ -9,8 +9,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, Trigger, TriggerKind};
+use domain::entity::{CheckCase, CheckCounts, CheckReport, CommitStatus, PipelineRun, PipelineStep, PipelineVersion, Trigger, TriggerKind};
 use domain::{Fault, PipelineRunId, Refusal};
+use pipelines::checks::report_of;
 use pipelines::commands::{self, Request, Rerun};
 use pipelines::work::{fingerprint, not_restored};
 use ports::World;
@@ -19,6 +20,8 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
 /// Bytes of a log that one answer holds.
 const LOG_PIECE: u64 = 1 << 20;
+/// Cases that a run's own answer names.
+const NAMED: usize = 20;
 /// The place in a log where the next answer goes on.
 const NEXT_HEADER: &str = "x-trimtab-next";
 
@@ -46,6 +49,43 @@ pub(super) struct Shown {
     definition: Option<PipelineVersion>,
     /// In the order of the file, each with its attempts.
     steps: Vec<PipelineStep>,
+    /// What its checks found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Checked>,
+    /// What its git host is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit_status: Option<CommitStatus>,
+}
+
+/// A check's newest report, in short.
+#[derive(Serialize)]
+struct Checked {
+    step: String,
+    /// The pipeline run that it is of, if the step was taken from the cache.
+    pipeline_run: PipelineRunId,
+    attempt: u32,
+    #[serde(flatten)]
+    counts: CheckCounts,
+    /// Cases that fail, at most twenty.
+    failing: Vec<String>,
+    /// Cases that cannot be relied on, at most twenty.
+    unreliable: Vec<String>,
+}
+
+impl Checked {
+    fn of(report: CheckReport) -> Self {
+        let names = |of: &dyn Fn(&CheckCase) -> bool| {
+            report.cases.iter().filter(|case| of(case)).map(|case| case.name.clone()).take(NAMED).collect::<Vec<_>>()
+        };
+        Checked {
+            failing: names(&|case| case.state.is_bad()),
+            unreliable: names(&|case| case.flaky.is_some()),
+            counts: report.counts,
+            attempt: report.attempt,
+            step: report.step,
+            pipeline_run: report.pipeline_run,
+        }
+    }
 }
 
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Shown>, ApiError> {
@@ -57,7 +97,40 @@ fn shown(world: &World, id: &str) -> Result<Shown, ApiError> {
     let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
     let mut steps = world.scope::<PipelineStep>(id)?;
     steps.sort_by_key(|step| version.as_ref().and_then(|version| version.spec.step.get_index_of(&step.name)));
-    Ok(Shown { run, definition: version, steps })
+    let mut checks = Vec::new();
+    for step in &steps {
+        checks.extend(report_of(world, step, None)?.map(Checked::of));
+    }
+    let commit_status = world.get::<CommitStatus>(id)?;
+    Ok(Shown { run, definition: version, steps, checks, commit_status })
+}
+
+#[derive(Deserialize)]
+pub(super) struct AttemptQuery {
+    attempt: Option<u32>,
+}
+
+/// A check's cases.
+pub(super) async fn checks(
+    State(api): State<Api>,
+    Path((id, name)): Path<(String, String)>,
+    Asked(query): Asked<AttemptQuery>,
+) -> Result<Json<CheckReport>, ApiError> {
+    let world = api.world()?;
+    let step = found_step(&world, &id, &name)?;
+    let report = report_of(&world, &step, query.attempt)?.ok_or_else(|| {
+        Refusal::not_found("step/no_report", format!("step {name} of {id} has no report"))
+            .hint("checks have one once their command has written it: check = [...]")
+    })?;
+    Ok(Json(report))
+}
+
+fn found_step(world: &World, id: &str, name: &str) -> Result<PipelineStep, ApiError> {
+    world.get::<PipelineRun>(id)?.ok_or_else(|| no_run(id))?;
+    let step = world.get::<PipelineStep>(&format!("{id}/{name}"))?;
+    Ok(step.ok_or_else(|| {
+        Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{name}`")).hint(format!("trimtab pipeline show {id}"))
+    })?)
 }
 
 pub(super) async fn cancel(
@@ -171,11 +244,7 @@ pub(super) async fn step_log(
     Asked(query): Asked<LogQuery>,
 ) -> Result<Response, ApiError> {
     let world = api.world()?;
-    world.get::<PipelineRun>(&id)?.ok_or_else(|| no_run(&id))?;
-    let step = world.get::<PipelineStep>(&format!("{id}/{name}"))?;
-    let step = step.ok_or_else(|| {
-        Refusal::not_found("step/not_found", format!("pipeline run {id} has no step `{name}`")).hint(format!("trimtab pipeline show {id}"))
-    })?;
+    let step = found_step(&world, &id, &name)?;
     drop(world);
     let log = step.attempts.last().map(|attempt| attempt.log.clone()).filter(|log| !log.is_empty());
     let no_log = move || {

@@ -62,6 +62,7 @@ impl House {
             gateway,
             features: features.clone(),
             reactor: reactor.clone(),
+            secrets: Arc::new(|_, pointer| pointer.strip_prefix("env:").map(str::to_lowercase).ok_or_else(|| "no pointer".into())),
         });
         House { router, store, rows, features, reactor, _folder: folder }
     }

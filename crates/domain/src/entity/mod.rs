@@ -1,8 +1,10 @@
 //! What was observed of the nouns: each entity is stored whole under its collection and key, with a revision.
 
+mod checks;
 mod datasets;
 mod delivery;
 mod features;
+mod git;
 mod monitoring;
 mod notify;
 mod pipelines;
@@ -10,12 +12,14 @@ mod registry;
 mod runs;
 mod webhooks;
 
+pub use checks::{CaseState, CheckCase, CheckCounts, CheckHistory, CheckReport, FlakyCase, Reported};
 pub use datasets::{DatasetRecord, EvaluationDataset};
 pub use delivery::{
     Approval, ApprovalState, Canary, CanaryLabels, CanarySeen, Check, Deployment, GateFigure, GateReport, GateRequest, Interval, Override,
     Promotion, Shadow, Slice, Tested, Vote,
 };
 pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
+pub use git::{Arrival, CommitState, CommitStatus, GitEvent, HookDelivery};
 pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;
 pub use pipelines::{

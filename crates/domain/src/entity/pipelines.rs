@@ -1,5 +1,6 @@
 //! Pipelines as they ran.
 
+use super::GitEvent;
 use crate::spec::{ParamValue, PipelineSpec};
 use crate::{Digest, IncidentId, PipelineRunId, RunId, Scalar, Span, Timestamp, TrainingSetId};
 use indexmap::IndexMap;
@@ -56,6 +57,15 @@ pub enum TriggerKind {
     Step {
         pipeline_run: PipelineRunId,
         step: String,
+    },
+    /// A commit that a git host told of.
+    Git {
+        event: GitEvent,
+        reference: String,
+        commit: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
+        by: String,
     },
     /// One instant of a backfill.
     Backfill {
@@ -134,6 +144,20 @@ pub enum RunState {
     Succeeded,
     Failed,
     Cancelled,
+}
+
+impl TriggerKind {
+    /// `push of main`, `pull request 7 from fix`, `tag v1`: what a commit came with, and its first digits.
+    pub fn git_words(&self) -> Option<(String, &str)> {
+        let TriggerKind::Git { event, reference, commit, number, .. } = self else { return None };
+        let what = match (event, number) {
+            (GitEvent::Push, _) => format!("push of {reference}"),
+            (GitEvent::Tag, _) => format!("tag {reference}"),
+            (GitEvent::PullRequest, Some(number)) => format!("pull request {number} from {reference}"),
+            (GitEvent::PullRequest, None) => format!("pull request from {reference}"),
+        };
+        Some((what, commit.get(..7).unwrap_or(commit)))
+    }
 }
 
 impl RunState {

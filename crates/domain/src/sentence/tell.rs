@@ -114,6 +114,10 @@ fn pipelines(event: &Event) -> Sentence {
             };
             say("pipeline run ").pipeline_run(pipeline_run).say(format!(" {end}")).because(error.as_deref())
         }
+        Event::CommitArrived { pipeline, event, reference, commit, by, .. } => {
+            let commit = commit.as_ref().map_or(String::new(), |commit| format!(" at {}", commit.get(..7).unwrap_or(commit)));
+            say(format!("{by}: {} {reference}{commit} is for pipeline {pipeline}", event.word().replace('_', " ")))
+        }
         other => say(other.name()),
     }
 }
@@ -125,6 +129,10 @@ fn asked_by(asked: Sentence, trigger: &TriggerKind) -> Sentence {
         TriggerKind::Api => asked.say(" over the API"),
         TriggerKind::Incident { incident } => asked.say(" by incident ").incident(incident),
         TriggerKind::Schedule { at } => asked.say(format!(" by its schedule for {}", time(*at))),
+        TriggerKind::Git { by, .. } => {
+            let (what, commit) = trigger.git_words().unwrap_or_default();
+            asked.say(format!(" for {commit}, {what} by {by}"))
+        }
         TriggerKind::Event { on, seq } => asked.say(format!(" by {on} (event {seq})")),
         TriggerKind::Step { pipeline_run, step } => asked.say(format!(" by step {step} of ")).pipeline_run(pipeline_run),
         TriggerKind::Backfill { backfill, at } => asked.say(format!(" by backfill {backfill} for {}", time(*at))),

@@ -5,12 +5,14 @@
 
 mod compute;
 mod features;
+mod git;
 mod model;
 mod param;
 mod pipeline;
 
 pub use compute::{ComputeSpec, Gpus, Price, QueueSpec, Reserve, TeamSpec};
 pub use features::{EntitySpec, FeatureSpec, SourceSpec};
+pub use git::{GitHost, GitSpec, ReportOn};
 pub use model::{
     Approve, ApproveRule, ApproveWord, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec,
     RolloutSpec, RuntimeSpec, ServeSpec, ShadowSpec, Task,
@@ -44,6 +46,8 @@ pub struct Project {
     pub compute: ComputeSpec,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub notify: IndexMap<String, NotifySpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitSpec>,
     /// `[profile.NAME]`: tables to be laid over the others where a profile is named; no part of what is applied.
     #[serde(default, skip_serializing)]
     pub profile: IndexMap<String, serde_json::Value>,

@@ -72,7 +72,7 @@ impl Overlap {
     }
 }
 
-/// `[pipeline.NAME.step.STEP]`: exactly one of `run`, `training_set`, `materialize`, `gate`, `pipeline`.
+/// `[pipeline.NAME.step.STEP]`: exactly one of `run`, `check`, `training_set`, `materialize`, `gate`, `pipeline`.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepSpec {
@@ -80,6 +80,12 @@ pub struct StepSpec {
     /// `{each.NAME}`, `{trigger.time}` and `{run.id}` are filled in.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "words")]
     pub run: Vec<String>,
+    /// A command whose JUnit report is read: tests, lint, type checks, data tests. It writes the report to `{out.report}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "words")]
+    pub check: Vec<String>,
+    /// Where a check's command writes its report if nobody can tell it another place; relative to the project's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub junit: Option<String>,
     /// Built in: a point-in-time training set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_set: Option<TrainingSetSpec>,
@@ -140,6 +146,13 @@ pub struct StepSpec {
     /// `false`: the step runs every time.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub cache: bool,
+}
+
+impl StepSpec {
+    /// What it runs, if it is a command or a check.
+    pub fn command(&self) -> &[String] {
+        if self.run.is_empty() { &self.check } else { &self.run }
+    }
 }
 
 /// What a step runs over.

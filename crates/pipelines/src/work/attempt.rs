@@ -93,8 +93,10 @@ impl Engine {
             step.training_set = self.built_in.run(&built_in).await.map_err(|failure| self.failure(failure))?;
         } else if place.spec.sweep.is_some() && trial_again(job).is_none() {
             return self.run_sweep(job, name, step, place, cancelled).await;
-        } else {
+        } else if place.spec.check.is_empty() {
             self.run_command(job, name, step, place, cancelled).await?;
+        } else {
+            self.run_check(job, name, step, place, cancelled).await?;
         }
         step.outputs.extend(self.keep_outputs(place, &out).await?);
         Ok(())
@@ -121,7 +123,7 @@ impl Engine {
         failure.to_string()
     }
 
-    async fn run_command(
+    pub(super) async fn run_command(
         &self,
         job: &Job,
         name: &str,

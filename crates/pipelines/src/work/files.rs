@@ -62,7 +62,7 @@ impl Known {
 /// Files of the project that a step's command names, and those under `code`, with their content; relative paths, sorted.
 pub(crate) fn code_of(root: &Path, step: &StepSpec, known: &Known) -> IndexMap<String, Digest> {
     let mut files = IndexMap::new();
-    for named in step.run.iter().chain(&step.code) {
+    for named in step.command().iter().chain(&step.code) {
         let inside = Path::new(named).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if inside && !named.is_empty() {
             add_code(root, Path::new(named), known, &mut files, 0);

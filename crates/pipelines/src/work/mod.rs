@@ -1,12 +1,15 @@
 //! Runs pipelines: one task a pipeline run, one a step; processes through the compute port, files through the artifact store.
 
 mod attempt;
+mod checks;
 mod child;
 mod each;
 mod files;
 mod git;
+pub mod hooks;
 mod job;
 mod kept;
+pub mod statuses;
 mod step;
 mod sweep;
 mod triggers;
@@ -297,10 +300,11 @@ impl Engine {
                 steps.insert(step.name.clone(), step);
             }
             let batch = batch.put(&run);
-            let mut project = world.get::<AppliedProject>("project")?;
-            if let Some((project, root)) = project.as_mut().zip(run.root.as_ref()) {
-                project.root.clone_from(root);
-            }
+            let project = world.get::<AppliedProject>("project")?;
+            let project = project.map(|project| match &run.root {
+                Some(root) => hooks::elsewhere(project, root),
+                None => project,
+            });
             let ground = project.map(|project| Arc::new(Ground { environment: files::environment_of(&project), project }));
             Ok((batch, Some(Job { run: Arc::new(run), version: Arc::new(version), ground, end: None, steps })))
         });

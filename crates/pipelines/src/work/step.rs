@@ -79,7 +79,7 @@ impl Engine {
         let ground = job.ground.clone();
         let ground = ground.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
         let last = World::new(self.store.snapshot()?).get::<LastStepKey>(&format!("{}/{name}", job.run.pipeline))?;
-        let spec = job.version.spec.find(name).cloned();
+        let spec = job.version.spec.find(name).cloned().map(crate::checks::as_command);
         let spec = spec.ok_or_else(|| Fault::broken(format!("step {name} is not in version {}", job.version.number)))?;
         let runs = self.config.home.join("pipelines").join(job.run.id.as_str());
         let code = files::code_of(Path::new(&ground.project.root), &spec, &self.code);
@@ -109,7 +109,7 @@ impl Engine {
             environment: place.ground.environment.clone(),
             built_in: data.clone(),
         });
-        let may = place.spec.cache && !job.is_exit(name) && (is_command || data.is_some());
+        let may = place.spec.cache && !job.is_exit(name) && super::checks::is_keyed(&place.spec) && (is_command || data.is_some());
         step.cache_key = may.then(|| key::key(&parts));
         step.why = Some(match &last {
             Some(last) if step.cache_key.is_none() && last.parts == parts => "it runs every time".into(),

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod clock;
+mod code;
 mod compute;
 mod expr;
 mod halting;
@@ -17,6 +18,7 @@ mod sql;
 
 pub use artifacts::MemoryArtifacts;
 pub use clock::ManualClock;
+pub use code::MemoryCode;
 pub use compute::MemoryCompute;
 pub use expr::MemoryExprs;
 pub use halting::{Halt, Halting};

@@ -1,6 +1,7 @@
 //! The wiring: the only place that pairs a port with a back end and a block with another.
 
 mod bridge;
+mod commits;
 #[cfg(test)]
 mod conformance;
 mod dossier;
@@ -120,6 +121,7 @@ pub struct App {
     on_project: OnProject,
     stop_notify: tokio::sync::watch::Sender<bool>,
     notify: tokio::task::JoinHandle<()>,
+    statuses: tokio::task::JoinHandle<()>,
 }
 
 /// Told of the interpreter that an applied project names.
@@ -184,6 +186,7 @@ impl App {
         );
         let shelf = ReferenceShelf::new(store.clone(), ports.artifacts.clone(), bridge.clone(), bridge.clone());
         let notify = Arc::new(NotifyWorker::new(store.clone(), ports.notifier.clone(), clock.clone()));
+        let statuses = Arc::new(commits::status_worker(&ports));
         let workers: Vec<Arc<dyn Worker>> = vec![
             Arc::new(TableWorker(tables.clone())),
             engine.worker(),
@@ -199,6 +202,8 @@ impl App {
             Arc::new(ReferenceWorker(shelf.clone())),
             Arc::new(JudgeWorker { store: store.clone(), rows: rows.clone(), shelf }),
             notify.clone(),
+            Arc::new(commits::hook_worker(&ports, &config.home)),
+            statuses.clone(),
         ];
         let (stop_notify, stopping) = tokio::sync::watch::channel(false);
         catalog.reload().await.map_err(|e| anyhow::anyhow!("reading the applied project: {e}"))?;
@@ -213,6 +218,8 @@ impl App {
         gateway.follow_all().await?;
         let reactor = Arc::new(Reactor::start(store.clone(), activity, reactions(), workers)?);
         engine.resume()?;
+        let status_stop = stopping.clone();
+        let statuses = tokio::spawn(async move { statuses.run(status_stop).await });
         let notify = tokio::spawn(async move { notify.run(stopping).await });
         Ok(App {
             ports,
@@ -231,6 +238,7 @@ impl App {
             on_project,
             stop_notify,
             notify,
+            statuses,
         })
     }
 
@@ -257,6 +265,7 @@ impl App {
         self.stop_notify.send_replace(true);
         // The notifier may wait for a slow target; what is not delivered is delivered after the next start.
         self.notify.abort();
+        self.statuses.abort();
         if let Err(fault) = self.pool.stop().await {
             tracing::warn!(%fault, "a model worker did not end well");
         }

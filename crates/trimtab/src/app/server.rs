@@ -146,6 +146,7 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken, poster: 
         labels: app.labels.clone(),
         features: app.clone(),
         reactor: app.reactor.clone(),
+        secrets: super::commits::secrets(),
     };
     let pages = web::WebState {
         store: app.ports.store.clone(),

@@ -119,6 +119,7 @@ fn identity() -> reqwest::header::HeaderMap {
 /// A problem document (or MLflow's error) as a refusal.
 fn refusal(status: u16, text: &str) -> Refusal {
     let kind = match status {
+        401 => Kind::Unauthorized,
         403 => Kind::Forbidden,
         404 => Kind::NotFound,
         409 => Kind::Conflict,

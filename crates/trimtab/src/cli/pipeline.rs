@@ -27,6 +27,13 @@ pub enum PipelineCommand {
     Show { id: String },
     /// What a step printed.
     Logs { id: String, step: String },
+    /// What a check found, case by case: those that fail first.
+    Cases {
+        id: String,
+        step: String,
+        #[arg(long)]
+        attempt: Option<u32>,
+    },
     /// Stop a pipeline run and all its processes.
     Cancel { id: String },
     /// Go on with a failed pipeline run; finished steps are not repeated.
@@ -112,6 +119,10 @@ pub async fn pipeline(client: &Client, command: PipelineCommand, json: bool) -> 
         PipelineCommand::Show { id } => client.get(&format!("/api/v1/pipeline-runs/{}", encode(&id))).await?,
         PipelineCommand::Logs { id, step } => {
             client.get(&format!("/api/v1/pipeline-runs/{}/steps/{}/log", encode(&id), encode(&step))).await?
+        }
+        PipelineCommand::Cases { id, step, attempt } => {
+            let asked = attempt.map_or(String::new(), |attempt| format!("?attempt={attempt}"));
+            client.get(&format!("/api/v1/pipeline-runs/{}/steps/{}/checks{asked}", encode(&id), encode(&step))).await?
         }
         PipelineCommand::Cancel { id } => client.post(&format!("/api/v1/pipeline-runs/{}/cancel", encode(&id)), &json!({})).await?,
         PipelineCommand::Backfill { pipeline, from, to, every, parallel, params, detach } => {

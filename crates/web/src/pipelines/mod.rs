@@ -1,5 +1,6 @@
 //! Pipelines: all of them, and one with its graph, its last runs and its versions.
 
+mod cases;
 mod grid;
 mod run;
 
@@ -241,6 +242,7 @@ pub(crate) fn kind(step: &StepSpec) -> &'static str {
         StepSpec { gate: Some(_), .. } => "gate",
         StepSpec { sweep: Some(_), .. } => "sweep",
         StepSpec { pipeline: Some(_), .. } => "pipeline",
+        step if !step.check.is_empty() => "check",
         step if !step.materialize.is_empty() => "materialize",
         _ => "command",
     }

@@ -1,5 +1,6 @@
 //! A pipeline run: its graph, its steps over time, and one step with its attempts and its log.
 
+use super::cases::{self, Cases};
 use super::{graph, kind};
 use crate::format::{between, bytes, counted, span, time};
 use crate::graph::Graph;
@@ -57,6 +58,7 @@ struct Step {
     shown: u32,
     log: Option<Log>,
     actions: Vec<Action>,
+    cases: Option<Cases>,
 }
 
 #[derive(Serialize)]
@@ -109,7 +111,11 @@ fn read(state: &WebState, id: &PipelineRunId, asked: &Asked) -> Result<Page, Pag
     let running = steps.iter().find(|step| step.state == StepState::Running).map(|step| step.name.clone());
     let chosen = asked.step.clone().or(failed).or(running);
     let step = match &chosen {
-        Some(name) => Some(read_step(&entity, &version, &steps, name, asked.attempt)?),
+        Some(name) => {
+            let mut step = read_step(&entity, &version, &steps, name, asked.attempt)?;
+            step.cases = cases::read(&world, &steps, name, asked.attempt)?;
+            Some(step)
+        }
         None => None,
     };
     Ok(Page {
@@ -182,6 +188,7 @@ fn read_step(
         shown,
         log,
         actions: step_actions(run, step),
+        cases: None,
     })
 }
 
