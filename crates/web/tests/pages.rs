@@ -13,7 +13,7 @@ use ports::MetadataStore as _;
 use story::{HOSTILE, RUN, Story};
 use tower::ServiceExt;
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 20] = [
     "/",
     "/runs",
     "/runs/00000000000000000000000000000002",
