@@ -30,13 +30,14 @@ test-system: $(VENV)/.stamp
 	tests/run.sh "$(TARGET)/debug" "$(VENV)/bin/python"
 
 # Ratios to the peers, on this machine, in one run. Benches build their own profile.
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench $(VENV)-mlserver/.stamp
 	cargo build --release -p asof --example asof_bench
 	"$(VENV)/bin/python" bench/asof_peers.py --bench "$(TARGET)/release/examples/asof_bench"
 	cargo run --release -p back-sqlite --example log_batch_bench
 	cargo run --release -p back-sqlite --example search_bench
 	cargo build --release -p trimtab
 	"$(VENV)/bin/python" bench/pipelines_peers.py --trimtab "$(TARGET)/release/trimtab"
+	"$(VENV)/bin/python" bench/serving_peers.py --trimtab "$(TARGET)/release/trimtab" --mlserver "$(VENV)-mlserver/bin/python"
 	"$(VENV)/bin/python" bench/tracking_peers.py --trimtab "$(TARGET)/release/trimtab"
 
 lint: lint-format lint-clippy lint-tidy lint-deny
@@ -64,4 +65,10 @@ $(VENV)/.stamp: python/requirements-test.txt | $(VENV)/bin/python
 
 $(VENV)/.bench: bench/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r $<
+	@touch $@
+
+# A peer whose packages do not go with the others'; without it the bench says that it is not compared.
+$(VENV)-mlserver/.stamp:
+	@$(PYTHON) -m venv "$(VENV)-mlserver" && "$(VENV)-mlserver/bin/python" -m pip install --quiet --disable-pip-version-check mlserver==1.7.1 mlserver-sklearn==1.7.1 \
+		|| echo "== MLServer COULD NOT BE INSTALLED: it will not be compared"
 	@touch $@

@@ -1,0 +1,132 @@
+"""Models answered by ONNX within the server beside the same models in Python workers: the same answers, and workers where ONNX cannot.
+
+    tests/onnx.py TRIMTAB PYTHON
+
+PYTHON has what python/requirements-test.txt lists. The last line is `N passed, N failed`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from house import LIMIT_S, Server
+
+BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+TRAIN = """
+import mlflow, numpy as np, pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+rng = np.random.default_rng(0)
+X = pd.DataFrame({f"f{n}": rng.normal(size=500) for n in range(4)})
+y = 3 * X.f0 + X.f1 ** 2
+Z = X[["f0", "f1"]].assign(c=rng.choice(["a", "b"], 500), n=rng.integers(0, 9, 500).astype(float))
+Z.loc[::7, "f1"] = np.nan
+numbers = make_pipeline(SimpleImputer(), StandardScaler())
+models = {
+    "boosted": (GradientBoostingRegressor(n_estimators=30).fit(X, y), X),
+    "labels": (RandomForestClassifier(20).fit(X, (y > 0).astype(int)), X),
+    "mixed": (make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["c"]), (numbers, ["f0", "f1", "n"])),
+                            LogisticRegression()).fit(Z, np.where(y > 0, "yes", "no")), Z),
+    "odd": (make_pipeline(FunctionTransformer(np.cbrt), GradientBoostingRegressor(n_estimators=5)).fit(X, y), X),
+}
+mlflow.set_experiment("onnx")
+for name, (model, rows) in models.items():
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(model, name="model", registered_model_name=name, input_example=rows.head(50), serialization_format="cloudpickle",
+                                 pip_requirements=["scikit-learn"])
+    mlflow.MlflowClient().set_registered_model_alias(name, "champion", 1)
+"""
+ROWS = [{"f0": 0.5, "f1": -1.25, "f2": 0.0, "f3": 2.0}, {"f0": -0.75, "f1": 0.3, "f2": 1.0, "f3": -1.0}]
+MIXED = [{"f0": 0.5, "f1": None, "c": "a", "n": 3.0}, {"f0": -2.0, "f1": 0.1, "c": "never seen", "n": 8.0}]
+NAMES = ["boosted", "labels", "mixed", "odd"]
+
+
+def project(runtime):
+    kinds = {"boosted": "regression", "odd": "regression"}
+    declared = "".join(
+        f'[model.{name}]\ntask = "{kinds.get(name, "classification")}"\nmetric = "{"mae" if name in kinds else "accuracy"}"\n'
+        f'[model.{name}.serve]\nruntime = "{runtime}"\n' for name in NAMES
+    )
+    return '[project]\nname = "onnx"\n' + declared
+
+
+def until(what, condition):
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not come to pass")
+
+
+def main():
+    outcomes = []
+
+    def check(name, passed, told=""):
+        outcomes.append(bool(passed))
+        print(f"{'ok  ' if passed else 'FAIL'}  {name}{'' if passed else f': {told}'}", flush=True)
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        folder = Path(folder)
+        (folder / "home").mkdir()
+        server = Server(BINARY, folder / "home", "--python", PYTHON)
+        environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+        trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+        assert trained.returncode == 0, trained.stderr[-3000:]
+        log = folder / "server.log"
+
+        def apply(runtime):
+            (folder / "trimtab.toml").write_text(project(runtime))
+            code, _, err = server.cli("apply", cwd=folder)
+            assert code == 0, err
+
+        def answers():
+            told = {}
+            for name in NAMES:
+                body = json.dumps({"dataframe_records": MIXED if name == "mixed" else ROWS}).encode()
+                status, told[name] = until(name, lambda: (found := server.ask(f"/serve/{name}/invocations", raw=body))[0] == 200 and found)
+            return {name: one["predictions"] for name, one in told.items()}
+
+        apply("python")
+        by_worker = answers()
+        apply("onnx")
+        lines = lambda: [line for line in log.read_text().splitlines() if "ONNX" in line]  # noqa: E731
+        until("all models", lambda: len(lines()) >= len(NAMES))
+        by_onnx = answers()
+        for name in NAMES:
+            same = all(a == b or (isinstance(a, float) and abs(a - b) <= 1e-5 * max(1, abs(b))) for a, b in zip(by_onnx[name], by_worker[name]))
+            check(f"{name} answers the same", same and len(by_onnx[name]) == 2, f"{by_onnx[name]} {by_worker[name]}")
+        served = {name: next(line for line in lines() if name in line) for name in NAMES}
+        for name in NAMES[:3]:
+            check(f"{name} is served by its copy", "served by its ONNX copy" in served[name], served[name])
+        check("a model that cannot be converted says why", "served by a worker" in served["odd"] and "why" in served["odd"], served["odd"])
+        wrong = [
+            ("a text for a number", "boosted", [{**ROWS[0], "f0": "warm"}]),
+            ("a column too few", "boosted", [{"f0": 1.0}]),
+            ("no row", "boosted", []),
+        ]
+        for what, name, rows in wrong:
+            status, answer = server.ask(f"/serve/{name}/invocations", raw=json.dumps({"dataframe_records": rows}).encode())
+            check(f"{what} is the caller's mistake", 400 <= status < 500, (status, answer))
+        many = json.dumps({"dataframe_records": ROWS * 500}).encode()
+        status, answer = server.ask("/serve/boosted/invocations", raw=many)
+        check("a batch of a thousand rows", status == 200 and answer["predictions"] == by_onnx["boosted"] * 500, status)
+        server.kill()
+        server.start()
+        check("the copies are there after a restart", answers() == by_onnx)
+        server.stop()
+    failed = outcomes.count(False)
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
