@@ -4,6 +4,7 @@
 //! ever, and serving keeps its own.
 //!
 //! - [`queue`] decides which waiting job starts next.
+//! - [`scale`] says how many workers a model needs.
 //! - [`usage`] adds up what was used, [`cost`] says what a job costs at the file's prices.
 //! - [`check`] says what is wrong with `[compute]`, and which step can never run.
 //!
@@ -13,6 +14,7 @@
 pub mod check;
 pub mod cost;
 pub mod queue;
+pub mod scale;
 pub mod usage;
 
 pub use queue::{Amount, Ask, Grant, Pool, Queue, Waiting};
