@@ -6,7 +6,6 @@ use crate::{checks, junit};
 use domain::entity::{CheckCase, CheckCounts, CheckHistory, CheckReport, PipelineStep};
 use domain::spec::StepSpec;
 use domain::{Actor, Batch, Digest, Fault};
-use ignore::WalkBuilder;
 use ports::{World, decide};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -140,28 +139,41 @@ async fn code(place: &Place) -> Result<Digest, Fault> {
 
 /// One digest of a folder: paths and contents, without what is hidden, ignored by git, or made by tools.
 fn tree(root: &Path, report: Option<&str>) -> Digest {
-    let is_code = |entry: &ignore::DirEntry| {
-        let name = entry.file_name().to_string_lossy();
-        let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-        let made =
-            NOT_CODE.contains(&name.as_ref()) || entry.path().join("pyvenv.cfg").is_file() || entry.path().join("trimtab.db").is_file();
-        !(is_folder && entry.depth() > 0 && made)
+    let files = super::git::files(root).unwrap_or_else(|| {
+        let mut found = Vec::new();
+        walk(root, Path::new(""), &mut found);
+        found
+    });
+    let is_code = |path: &&String| {
+        let made = Path::new(path.as_str()).components().any(|part| NOT_CODE.contains(&part.as_os_str().to_string_lossy().as_ref()));
+        !made && report != Some(path.as_str()) && path.as_str() != "junit.xml"
     };
-    let walk = WalkBuilder::new(root).require_git(false).git_global(false).parents(false).filter_entry(is_code).build();
-    let files = walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())).take(MOST_FILES);
     let mut parts: Vec<(String, String)> = Vec::new();
-    for entry in files {
-        let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_string_lossy().into_owned();
-        let bytes = entry.metadata().map_or(0, |found| found.len());
-        let is_report = report == Some(path.as_str()) || path == "junit.xml";
-        if is_report {
-            continue;
-        }
-        let content = if bytes > LARGE { None } else { super::files::digest_file(entry.path()).ok() };
-        parts.push((path, content.map_or(bytes.to_string(), |(digest, _)| digest.to_string())));
+    for path in files.iter().filter(is_code).take(MOST_FILES) {
+        let Ok(found) = root.join(path).metadata() else { continue };
+        let content = if found.len() > LARGE { None } else { super::files::digest_file(&root.join(path)).ok() };
+        parts.push((path.clone(), content.map_or(found.len().to_string(), |(digest, _)| digest.to_string())));
     }
     parts.sort();
     Digest::of_json(&parts)
+}
+
+/// The files of a folder that git does not keep, without what is hidden, and without environments and homes.
+fn walk(root: &Path, inner: &Path, found: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(root.join(inner)) else { return };
+    for entry in entries.flatten() {
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), inner.join(entry.file_name()));
+        let Ok(kind) = entry.file_type() else { continue };
+        if name.starts_with('.') || NOT_CODE.contains(&name.as_str()) || found.len() >= MOST_FILES {
+            continue;
+        }
+        let whole = root.join(&path);
+        if kind.is_dir() && !whole.join("pyvenv.cfg").is_file() && !whole.join("trimtab.db").is_file() {
+            walk(root, &path, found);
+        } else if kind.is_file() {
+            found.push(path.to_string_lossy().into_owned());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +190,9 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         write("src/a.py", "a = 1");
-        write(".gitignore", "out/\n*.log\n");
+        write(".gitignore", "out/\n*.log\nvenv/\n");
+        let made = std::process::Command::new("git").args(["init", "-q"]).arg(folder.path()).status();
+        assert!(made.unwrap().success());
         let first = tree(folder.path(), Some("reports/junit.xml"));
         for (made, text) in [
             ("out/x.txt", "1"),

@@ -24,23 +24,31 @@ pub(super) fn commit(root: &Path) -> Option<String> {
     })
 }
 
+/// What a git command prints; `None` if there is no git, or it refuses.
+fn git(root: &Path, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(root).args(["-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]).args(arguments);
+    let output = command.env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The files that git keeps, or would keep if they were added; relative paths. `None` without a repository.
+pub(super) fn files(root: &Path) -> Option<Vec<String>> {
+    let listed = git(root, &["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;
+    Some(listed.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
+}
+
 /// What the working tree differs from its commit by: a patch, and after it the files that git does not know. `None` if there is no
 /// difference, no git, or no commit.
 pub(super) fn diff(root: &Path) -> Option<String> {
     commit(root)?;
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(root).args(["-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]).args(arguments);
-        let output = command.env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let mut text = git(&["diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--relative"])?;
+    let mut text = git(root, &["diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--relative"])?;
     if text.len() > PATCH_BYTES {
         let end = (0..=PATCH_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text.push_str("\n[the patch is longer; the rest is left out]\n");
     }
-    let unknown = git(&["ls-files", "--others", "--exclude-standard"])?;
+    let unknown = git(root, &["ls-files", "--others", "--exclude-standard"])?;
     for file in unknown.lines().take(200) {
         text.push_str(&format!("?? {file}\n"));
     }
