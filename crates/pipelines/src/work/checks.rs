@@ -145,7 +145,10 @@ fn tree(root: &Path, report: Option<&str>) -> Digest {
         found
     });
     let is_code = |path: &&String| {
-        let made = Path::new(path.as_str()).components().any(|part| NOT_CODE.contains(&part.as_os_str().to_string_lossy().as_ref()));
+        let made = Path::new(path.as_str()).components().any(|part| {
+            let name = part.as_os_str().to_string_lossy();
+            name.starts_with('.') || NOT_CODE.contains(&name.as_ref())
+        });
         !made && report != Some(path.as_str()) && path.as_str() != "junit.xml"
     };
     let mut parts: Vec<(String, String)> = Vec::new();
