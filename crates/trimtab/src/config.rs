@@ -214,7 +214,8 @@ mod tests {
         let value: Value = toml::from_str(GOOD).unwrap();
         let yaml = yaml_of(&value, 0);
         let (from_toml, from_yaml) = (parse(GOOD, "trimtab.toml", None).unwrap(), parse(&yaml, "trimtab.yaml", None).unwrap());
-        assert_eq!(from_toml.hash(), from_yaml.hash());
+        // As values: the tables were sorted on their way to YAML.
+        assert_eq!(serde_json::to_value(&from_toml).unwrap(), serde_json::to_value(&from_yaml).unwrap());
         let cases = [
             ("      gate:\n", "      gaet:\n", "project/unknown_key", "did you mean `gate`"),
             ("rows: \"training_set.rows\"", "rows: \"trainin_set.rows\"", "step/unknown", "training_set"),
