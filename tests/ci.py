@@ -22,6 +22,16 @@ import xml.etree.ElementTree as ET
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+from openlineage.client.generated.dataset_version_dataset import DatasetVersionDatasetFacet
+from openlineage.client.generated.datasource_dataset import DatasourceDatasetFacet
+from openlineage.client.generated.error_message_run import ErrorMessageRunFacet
+from openlineage.client.generated.job_type_job import JobTypeJobFacet
+from openlineage.client.generated.parent_run import Job as ParentJob
+from openlineage.client.generated.parent_run import ParentRunFacet
+from openlineage.client.generated.parent_run import Run as ParentRun
+from openlineage.client.generated.processing_engine_run import ProcessingEngineRunFacet
+
 from house import Server
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
@@ -313,9 +323,99 @@ def gitlab_is_spoken_too(folder):
         house.server.stop()
 
 
+def typed(event):
+    """The event by the classes of OpenLineage's own client, which check it; what they do not know is refused."""
+    kinds = {"processing_engine": ProcessingEngineRunFacet, "errorMessage": ErrorMessageRunFacet, "jobType": JobTypeJobFacet,
+             "version": DatasetVersionDatasetFacet, "dataSource": DatasourceDatasetFacet}
+
+    def facets(given):
+        made = {}
+        for name, fields in given.items():
+            fields = dict(fields)
+            producer, schema = fields.pop("_producer"), fields.pop("_schemaURL")
+            if name == "parent":
+                run, job = ParentRun(**fields.pop("run")), ParentJob(**fields.pop("job"))
+                facet = ParentRunFacet(run=run, job=job, producer=producer, **fields)
+            else:
+                facet = kinds[name](producer=producer, **fields)
+            # Ours names the version of the facet that it was written for.
+            assert schema.rsplit("/", 1)[1] == facet._schemaURL.rsplit("/", 1)[1], (schema, facet._schemaURL)
+            made[name] = facet
+        return made
+
+    def dataset(of, given):
+        return of(namespace=given["namespace"], name=given["name"], facets=facets(given["facets"]))
+
+    return RunEvent(
+        eventTime=event["eventTime"], producer=event["producer"], eventType=RunState(event["eventType"]),
+        run=Run(runId=event["run"]["runId"], facets=facets(event["run"]["facets"])),
+        job=Job(namespace=event["job"]["namespace"], name=event["job"]["name"], facets=facets(event["job"]["facets"])),
+        inputs=[dataset(InputDataset, one) for one in event["inputs"]], outputs=[dataset(OutputDataset, one) for one in event["outputs"]],
+    )
+
+
+LINEAGE = """
+[project]
+name = "told"
+[lineage]
+to = "TO"
+[pipeline.p.step.make]
+run = ["python3", "-c", "open('{out.rows}', 'w').write('1')"]
+out = { rows = "rows.csv" }
+[pipeline.p.step.use]
+run = ["python3", "-c", "import sys; sys.exit(len(open('{in.rows}').read()))"]
+in  = { rows = "make.rows" }
+"""
+
+
+def lineage_is_told_as_openlineage_has_it(folder):
+    project, sink = Path(folder) / "project", Sink()
+    project.mkdir()
+    server = Server(BINARY, Path(folder) / "home")
+    try:
+        for to, read in [
+            ("file:lineage.jsonl", lambda: [json.loads(line) for line in (project / "lineage.jsonl").read_text().splitlines()]),
+            (sink.url + "/api/v1/lineage", lambda: [body for _, _, body in sink.seen]),
+        ]:
+            (project / "trimtab.toml").write_text(LINEAGE.replace("TO", to))
+            assert server.cli("apply", cwd=project)[0] == 0
+            assert server.cli("pipeline", "run", "p")[0] == 1
+            end = time.monotonic() + 30
+            told = []
+            while not told or told[-1]["eventType"] != "FAIL" or told[-1]["job"]["name"] != "p":
+                assert time.monotonic() < end, told
+                time.sleep(0.1)
+                told = read() if to.startswith("http") or (project / "lineage.jsonl").exists() else []
+            events = [typed(event) for event in told]
+            assert all(event.job.namespace == "told" for event in events)
+            kinds = [(event.job.name, event.eventType.value) for event in events]
+            assert kinds[0] == ("p", "START") and ("p.make", "COMPLETE") in kinds and kinds[-2:] == [("p.use", "FAIL"), ("p", "FAIL")], kinds
+            whole, failed = events[0], events[-2]
+            assert failed.run.facets["parent"].run.runId == whole.run.runId == events[-1].run.runId
+            assert "step use" in failed.run.facets["errorMessage"].message
+            [made] = next(event for event in events if event.job.name == "p.make" and event.eventType.value == "COMPLETE").outputs
+            [used] = failed.inputs
+            assert (made.name, made.facets["version"].datasetVersion) == (used.name, used.facets["version"].datasetVersion), (made, used)
+        # Nobody takes them: the pipeline does not wait, and they are counted.
+        sink.server.shutdown()
+        sink.server.server_close()
+        began = time.monotonic()
+        assert server.cli("pipeline", "rerun", "p-2")[0] == 1 and time.monotonic() - began < 20
+        end = time.monotonic() + 30
+        while True:
+            with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as page:
+                dropped = [line for line in page.read().decode().splitlines() if line.startswith("trimtab_lineage_dropped_total")]
+            if dropped and int(dropped[0].split()[1]) > 0:
+                break
+            assert time.monotonic() < end, dropped
+            time.sleep(0.2)
+    finally:
+        server.stop()
+
+
 def main():
     passed = failed = 0
-    for test in [a_push_is_checked_and_told, what_is_not_signed_or_not_meant_starts_nothing, gitlab_is_spoken_too]:
+    for test in [a_push_is_checked_and_told, what_is_not_signed_or_not_meant_starts_nothing, gitlab_is_spoken_too, lineage_is_told_as_openlineage_has_it]:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             try:
                 test(folder)

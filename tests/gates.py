@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
+import browser
 from house import Server
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
@@ -208,6 +210,28 @@ def project(root):
     (root / "trimtab.toml").write_text(PROJECT.replace("PYTHON", PYTHON))
 
 
+def approve_in_a_browser(url, folder, on):
+    """Ann approves of the first version on the model's page; where there is no browser, by the command."""
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])), None)
+    if chromium is None:
+        expect(0, on("model", "approve", "sales@1", "--reason", "a start", actor="ann"))
+        return
+    tab = browser.Browser(chromium, os.path.join(folder, "profile"))
+    try:
+        tab.open(f"{url}/models/sales")
+        button = "document.querySelector('#rollout button[data-post$=\"/approve\"]')"
+        tab.eval(f"{button}.click()")
+        tab.wait("document.querySelector('#rollout .told').textContent.includes('reason')", "a refusal without a reason")
+        tab.eval("document.querySelector('#rollout input[name=reason]').value = 'a start'")
+        tab.eval("document.querySelector('#rollout input[name=actor]').value = 'ann'")
+        tab.eval(f"{button}.click()")
+        tab.wait("document.querySelector('#rollout table')?.innerText.includes('a start')", "the vote on the page")
+        text = tab.eval("document.querySelector('#rollout').innerText")
+        assert "1 of 2" in text and "ann" in text and "approved" in text, text
+    finally:
+        tab.end()
+
+
 def people_and_canaries_let_versions_out(folder):
     root, home = Path(folder) / "project", Path(folder) / "home"
     project(root)
@@ -225,7 +249,7 @@ def people_and_canaries_let_versions_out(folder):
         assert found["train_overlap <= 0"]["value"] == 0 and found["train_rows > 100"]["value"] > 1000, found
         assert found["latency_p99 < 10s"]["n"] == 500 and found["model_size < 5MB"]["value"] > 1000
         assert good("rollout", "status", "sales")["state"] == "waiting"
-        assert good("model", "approve", "sales@1", "--reason", "a start", actor="ann")["state"] == "waiting"
+        approve_in_a_browser(server.url, folder, on)
         code, _, err = on("model", "approve", "sales@1", "--reason", "again", actor="ann")
         assert code == 6 and "approval/twice" in err, err
         assert good("model", "approve", "sales@1", "--reason", "looks right", actor="bob")["state"] == "approved"

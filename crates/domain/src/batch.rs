@@ -70,6 +70,7 @@ collections! {
     CheckHistory "check_history" |e| format!("{}/{}", e.pipeline, e.step);
     HookDelivery "hook_delivery" |e| format!("{}/{}", e.pipeline, e.digest);
     CommitStatus "commit_status" |e| e.pipeline_run.to_string();
+    LineageState "lineage" |_| "lineage".into();
     CacheEntry "step_cache" |e| e.key.to_string();
     GateRequest "gate_request" |e| format!("{}/{}", e.model, e.challenger);
     GateReport "gate_report" |e| format!("{}/{}", e.model, e.challenger);

@@ -11,6 +11,7 @@
 //! - [`diff`] tells what is different between two versions.
 //! - [`hooks`] decides on webhooks of git hosts and on what they are told back.
 //! - [`junit`] reads the reports of checks, [`checks`] judges them.
+//! - [`lineage`] tells what happened as OpenLineage run events.
 //! - [`sweep`] makes the trials of a hyper-parameter search.
 //! - [`work`] runs steps: the only part that touches processes and files.
 //!
@@ -27,6 +28,7 @@ pub mod graph;
 pub mod hooks;
 pub mod junit;
 pub mod key;
+pub mod lineage;
 pub mod schedule;
 pub mod sweep;
 pub mod template;

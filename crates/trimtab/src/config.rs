@@ -109,6 +109,7 @@ fn check(project: &Project) -> Result<(), Refusal> {
     features::check(project)?;
     pipelines::check::check_all(&project.pipeline)?;
     compute::check::check(project)?;
+    project.lineage.as_ref().map_or(Ok(()), pipelines::lineage::check)?;
     project.git.as_ref().map_or(Ok(()), pipelines::hooks::check)?;
     for (name, model) in &project.model {
         let place = |refusal: Refusal, block: &str| match &refusal.place {

@@ -66,9 +66,10 @@
     button.disabled = true;
     try {
       const reason = button.parentElement.querySelector("input[name=reason]")?.value;
+      const actor = button.parentElement.querySelector("input[name=actor]")?.value.trim();
       const body = { ...JSON.parse(button.dataset.body || "{}"), ...(reason ? { reason } : {}) };
       const answer = await fetch(button.dataset.post, {
-        method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
+        method: "POST", headers: { "content-type": "application/json", ...(actor ? { "x-trimtab-actor": actor } : {}) }, body: JSON.stringify(body),
       });
       const said = await answer.json().catch(() => ({}));
       if (!answer.ok) throw new Error([said.detail || said.title || answer.statusText, said.hint].filter(Boolean).join("; "));

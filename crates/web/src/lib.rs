@@ -13,7 +13,7 @@
 //! | `/runs/ID/curves`, `/runs/ID/file`, `/runs/ID/log` | points of curves, bytes of an artifact, the end of its step's log |
 //! | `/compare` | runs side by side; `?runs=A,B` or `?parent=ID`, `?metric=KEY`, `?sx=params.lr&sy=metrics.mae` |
 //! | `/experiments`, `/search?q=` | experiments at a glance; anything by its words |
-//! | `/models`, `/models/NAME`, `/models/NAME/versions/N`, `.../card.md` | models, the ladder of versions, a version and its card |
+//! | `/models`, `/models/NAME`, `/models/NAME/versions/N`, `.../card.md` | models, the ladder of versions, a version and its card, also at `/api/v1/models/NAME/versions/N/card` |
 //! | `/incidents`, `/incidents/ID` | incidents, from the first sign to the end |
 //! | `/compute` | the pool, what runs and waits, what was used; `?by=run` |
 //! | `/gates` | what gates found, newest first; `?model=NAME`, `?verdict=pass` |
@@ -102,6 +102,7 @@ pub fn router(state: WebState) -> Router {
         .route("/models/{model}", get(models::page))
         .route("/models/{model}/versions/{number}", get(models::version))
         .route("/models/{model}/versions/{number}/card.md", get(models::card))
+        .route("/api/v1/models/{name}/versions/{number}/card", get(models::card))
         .route("/gates", get(gates::page))
         .route("/compute", get(compute::page))
         .route("/pipelines", get(pipelines::list))

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use domain::Fault;
-use domain::entity::Notification;
+use domain::entity::{LineageState, Notification};
 use ports::World;
 use serving::{ModelStatus, VersionStatus};
 use std::fmt::Write;
@@ -50,6 +50,10 @@ fn text(api: &Api) -> Result<String, Fault> {
     of_version("trimtab_worker_crashes", "Crashes of model workers.", false, |version| version.crashes);
     let waiting = notifications_waiting(&api.world()?)? as u64;
     page.family("trimtab_notifications_waiting", "gauge", "Notifications not delivered yet.", [(vec![], waiting)]);
+    if let Some(lineage) = api.world()?.get::<LineageState>("lineage")? {
+        page.family("trimtab_lineage_told", "counter", "Lineage events that were taken.", [(vec![], lineage.told)]);
+        page.family("trimtab_lineage_dropped", "counter", "Lineage events that nobody took.", [(vec![], lineage.dropped)]);
+    }
     page.family("trimtab_event_head", "gauge", "The newest event.", [(vec![], head)]);
     let lags = api.reactor.progress().into_iter().map(|(name, at)| (vec![("reader", name)], head.saturating_sub(at)));
     page.family("trimtab_reader_lag", "gauge", "Events that a reader has not dealt with.", lags);

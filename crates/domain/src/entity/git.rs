@@ -113,3 +113,13 @@ pub struct CommitStatus {
     #[serde(default)]
     pub given_up: bool,
 }
+
+/// How lineage events went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LineageState {
+    pub told: u64,
+    /// Nobody took them, or too many waited.
+    pub dropped: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}

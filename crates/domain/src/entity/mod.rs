@@ -19,7 +19,7 @@ pub use delivery::{
     Promotion, Shadow, Slice, Tested, Vote,
 };
 pub use features::{AppliedProject, FeatureViewVersion, MaterializationState, Segment, SourceTable, TrainingSet};
-pub use git::{Arrival, CommitState, CommitStatus, GitEvent, HookDelivery};
+pub use git::{Arrival, CommitState, CommitStatus, GitEvent, HookDelivery, LineageState};
 pub use monitoring::{FeatureDrift, Incident, IncidentState, Monitor, Performance, RetrainAttempt, RetrainOutcome, Window, WindowKind};
 pub use notify::Notification;
 pub use pipelines::{

@@ -6,6 +6,7 @@
 mod compute;
 mod features;
 mod git;
+mod lineage;
 mod model;
 mod param;
 mod pipeline;
@@ -13,6 +14,7 @@ mod pipeline;
 pub use compute::{ComputeSpec, Gpus, Price, QueueSpec, Reserve, TeamSpec};
 pub use features::{EntitySpec, FeatureSpec, SourceSpec};
 pub use git::{GitHost, GitSpec, ReportOn};
+pub use lineage::LineageSpec;
 pub use model::{
     Approve, ApproveRule, ApproveWord, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec, NotifySpec,
     RolloutSpec, RuntimeSpec, ServeSpec, ShadowSpec, Task,
@@ -48,6 +50,8 @@ pub struct Project {
     pub notify: IndexMap<String, NotifySpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<LineageSpec>,
     /// `[profile.NAME]`: tables to be laid over the others where a profile is named; no part of what is applied.
     #[serde(default, skip_serializing)]
     pub profile: IndexMap<String, serde_json::Value>,

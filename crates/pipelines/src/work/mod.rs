@@ -9,6 +9,7 @@ mod git;
 pub mod hooks;
 mod job;
 mod kept;
+pub mod lineage;
 pub mod statuses;
 mod step;
 mod sweep;

@@ -6,6 +6,7 @@ use domain::entity::{GateReport, ModelVersion, PipelineRun};
 use domain::spec::Project;
 use domain::{Fault, Refusal};
 use pipelines::work::hooks::HookWorker;
+use pipelines::work::lineage::LineageWorker;
 use pipelines::work::statuses::{Secrets, StatusWorker};
 use ports::World;
 use std::path::Path;
@@ -36,6 +37,12 @@ pub fn status_worker(ports: &Ports) -> StatusWorker {
         gates: Arc::new(gates_of),
         wake: Notify::new(),
     }
+}
+
+/// Tells lineage.
+pub fn lineage_worker(ports: &Ports) -> LineageWorker {
+    let poster = Arc::new(back_notify::PublicPoster::to_named_places());
+    LineageWorker::new(ports.store.clone(), poster, ports.clock.clone(), secrets())
 }
 
 /// Where secrets are looked up.

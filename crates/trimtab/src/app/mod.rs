@@ -121,7 +121,7 @@ pub struct App {
     on_project: OnProject,
     stop_notify: tokio::sync::watch::Sender<bool>,
     notify: tokio::task::JoinHandle<()>,
-    statuses: tokio::task::JoinHandle<()>,
+    statuses: tokio::task::JoinHandle<((), ())>,
 }
 
 /// Told of the interpreter that an applied project names.
@@ -187,6 +187,7 @@ impl App {
         let shelf = ReferenceShelf::new(store.clone(), ports.artifacts.clone(), bridge.clone(), bridge.clone());
         let notify = Arc::new(NotifyWorker::new(store.clone(), ports.notifier.clone(), clock.clone()));
         let statuses = Arc::new(commits::status_worker(&ports));
+        let lineage = Arc::new(commits::lineage_worker(&ports));
         let workers: Vec<Arc<dyn Worker>> = vec![
             Arc::new(TableWorker(tables.clone())),
             engine.worker(),
@@ -204,6 +205,7 @@ impl App {
             notify.clone(),
             Arc::new(commits::hook_worker(&ports, &config.home)),
             statuses.clone(),
+            lineage.clone(),
         ];
         let (stop_notify, stopping) = tokio::sync::watch::channel(false);
         catalog.reload().await.map_err(|e| anyhow::anyhow!("reading the applied project: {e}"))?;
@@ -219,7 +221,8 @@ impl App {
         let reactor = Arc::new(Reactor::start(store.clone(), activity, reactions(), workers)?);
         engine.resume()?;
         let status_stop = stopping.clone();
-        let statuses = tokio::spawn(async move { statuses.run(status_stop).await });
+        let lineage_stop = stopping.clone();
+        let statuses = tokio::spawn(async move { tokio::join!(statuses.run(status_stop), lineage.run(lineage_stop)) });
         let notify = tokio::spawn(async move { notify.run(stopping).await });
         Ok(App {
             ports,

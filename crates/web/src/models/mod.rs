@@ -2,6 +2,7 @@
 
 mod card;
 mod ladder;
+mod rollout;
 mod signature;
 mod version;
 
@@ -134,6 +135,7 @@ struct Page {
     promote_command: String,
     /// A client may not move the alias `champion`.
     is_protected: bool,
+    rollout: Option<rollout::Rollout>,
     history: Vec<Reign>,
     incidents: Vec<(String, String, &'static str)>,
     url: String,
@@ -188,6 +190,7 @@ fn read(state: &WebState, name: &str) -> Result<Page, PageError> {
         rollback: previous(&deployment).map(|number| Numbered::of(&name, number)),
         rollback_command: format!("trimtab model rollback {}", quoted(name.as_str())),
         promote_command: format!("trimtab model promote {} VERSION", quoted(name.as_str())),
+        rollout: rollout::rollout(&world, &name, &deployment)?,
         is_protected: declared.is_some_and(|declared| declared.protected),
         history: deployment.history.iter().rev().map(|promotion| reign(&name, promotion, None)).collect(),
         incidents: incidents.iter().take(20).map(incident).collect(),
