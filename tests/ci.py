@@ -338,8 +338,7 @@ def typed(event):
                 facet = ParentRunFacet(run=run, job=job, producer=producer, **fields)
             else:
                 facet = kinds[name](producer=producer, **fields)
-            # Ours names the version of the facet that it was written for.
-            assert schema.rsplit("/", 1)[1] == facet._schemaURL.rsplit("/", 1)[1], (schema, facet._schemaURL)
+            assert schema == facet._schemaURL, (schema, facet._schemaURL)
             made[name] = facet
         return made
 

@@ -52,9 +52,9 @@ pub fn diff(applied: &Project, wanted: &Project) -> Vec<Change> {
 fn nouns(project: &Project) -> Vec<(String, Value)> {
     let json = serde_json::to_value(project).expect("a project is plain data and has a JSON form");
     let mut nouns = Vec::new();
-    for noun in ["project", "source", "entity", "feature", "pipeline", "model", "notify"] {
+    for noun in ["project", "source", "entity", "feature", "pipeline", "model", "compute", "notify", "git", "lineage"] {
         match json.get(noun) {
-            Some(value) if noun == "project" => nouns.push(("project".to_owned(), value.clone())),
+            Some(value) if ["project", "compute", "git", "lineage"].contains(&noun) => nouns.push((noun.to_owned(), value.clone())),
             Some(Value::Object(named)) => nouns.extend(named.iter().map(|(name, value)| (format!("{noun} {name}"), value.clone()))),
             _ => {}
         }
