@@ -105,7 +105,11 @@ impl Reading {
             }
             _ => {}
         }
-        if is_empty { self.close(&name) } else { Ok(self.open.push(name)) }
+        if is_empty {
+            return self.close(&name);
+        }
+        self.open.push(name);
+        Ok(())
     }
 
     /// A case's state gets worse, never better.
