@@ -1,7 +1,7 @@
 //! Refusals and faults as MLflow's scoring server words them, with what a caller can do.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Fault, Kind, Refusal};
 use serde::Serialize;
@@ -56,6 +56,7 @@ impl IntoResponse for ApiError {
 
 fn refused(refusal: Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.kind.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let wait = wait(&refusal);
     let body = Body {
         error_code: if SIGNATURE.contains(&refusal.code.as_str()) { "INVALID_PARAMETER_VALUE" } else { error_code(refusal.kind) },
         message: refusal.to_string(),
@@ -63,11 +64,13 @@ fn refused(refusal: Refusal) -> Response {
         hint: refusal.hint,
         place: refusal.place,
     };
-    let mut response = (status, Json(body)).into_response();
-    if matches!(refusal.kind, Kind::Busy | Kind::Unavailable) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
+    (status, wait, Json(body)).into_response()
+}
+
+/// `Retry-After` of what may be sent again: as long as the queue, or the start of a worker, is likely to take.
+fn wait(refusal: &Refusal) -> Option<[(HeaderName, HeaderValue); 1]> {
+    let is_later = matches!(refusal.kind, Kind::Busy | Kind::Unavailable);
+    is_later.then(|| [(header::RETRY_AFTER, HeaderValue::from(refusal.retry_after_s.unwrap_or(1)))])
 }
 
 fn failed(status: StatusCode, error_code: &'static str, code: &str, message: &str) -> Response {
@@ -104,14 +107,10 @@ impl IntoResponse for V2Error {
         match self.0 {
             ServeError::Refused(refusal) => {
                 let (status, error) = (refusal.kind.http_status(), refusal.to_string());
-                let is_later = matches!(refusal.kind, Kind::Busy | Kind::Unavailable);
+                let wait = wait(&refusal);
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
                 let body = V2Body { error, code: refusal.code, hint: refusal.hint, place: refusal.place };
-                let mut response = (status, Json(body)).into_response();
-                if is_later {
-                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                }
-                response
+                (status, wait, Json(body)).into_response()
             }
             ServeError::Fault(fault) => {
                 tracing::error!(%fault, "a prediction failed");

@@ -27,8 +27,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
 use domain::{Kind, ModelName, Refusal, Scalar, VersionNumber};
 use error::ApiError;
+use ports::Params;
 use serde::{Serialize, Serializer};
-use serving::{Answer, Gateway};
+use serving::{Answer, Call, Gateway};
 use std::sync::Arc;
 
 /// The largest body that is read.
@@ -68,11 +69,11 @@ async fn invoke_only(State(api): State<InferenceApi>, headers: HeaderMap, body: 
 
 async fn invoke(api: &InferenceApi, model: ModelName, headers: &HeaderMap, body: Body) -> Result<Json<Predictions>, ApiError> {
     let (body, served) = (body.map_err(refuse_body)?, api.gateway.served(&model, None)?);
-    let requests = match content(headers)? {
+    let (rows, params) = match content(headers)? {
         Content::Json => rows::parse(&body, served.names.as_deref())?,
-        Content::Csv => rows::requests(table::parse(&body)?)?,
+        Content::Csv => (rows::requests(table::parse(&body)?)?, Params::default()),
     };
-    let answers = api.gateway.predict_by(&model, requests, wanted_version(headers)?).await?;
+    let answers = api.gateway.call(&model, Call { rows, params, wanted: wanted_version(headers)? }).await?;
     Ok(Json(Predictions::of(model, answers)))
 }
 

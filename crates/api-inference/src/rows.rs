@@ -2,6 +2,7 @@
 
 use domain::{PredictionId, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
+use ports::Params;
 use serde::Deserialize;
 use serde_json::Value;
 use serving::PredictRequest;
@@ -22,7 +23,7 @@ struct Body {
     dataframe_records: Option<Vec<Record>>,
     instances: Option<Values>,
     inputs: Option<Values>,
-    params: Option<IndexMap<String, Value>>,
+    params: Option<Params>,
 }
 
 pub(crate) type Record = IndexMap<String, Value>;
@@ -50,12 +51,10 @@ struct Split {
 /// What values without names are called, in their order; `None` where they must have names.
 pub(crate) type Names<'a> = Option<&'a [String]>;
 
-/// Reads the rows of a request; what is wrong is named by row and column.
-pub(crate) fn parse(body: &[u8], names: Names<'_>) -> Result<Vec<PredictRequest>, Refusal> {
+/// Reads the rows of a request and its params; what is wrong is named by row and column.
+pub(crate) fn parse(body: &[u8], names: Names<'_>) -> Result<(Vec<PredictRequest>, Params), Refusal> {
     let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
-    if body.params.is_some_and(|params| !params.is_empty()) {
-        return Err(Refusal::invalid("request/params", "models take no params here").at("params").hint("send them as columns"));
-    }
+    let params = body.params.unwrap_or_default();
     let given = (body.dataframe_split, body.dataframe_records, body.instances, body.inputs);
     let records = match given {
         (Some(split), None, None, None) => of_split(split, names)?,
@@ -65,7 +64,7 @@ pub(crate) fn parse(body: &[u8], names: Names<'_>) -> Result<Vec<PredictRequest>
         (None, None, None, None) => return Err(Refusal::invalid("request/shape", "the body has no rows").hint(SHAPES)),
         _ => return Err(Refusal::invalid("request/shape", "the body has rows in several shapes").hint(SHAPES)),
     };
-    requests(records)
+    Ok((requests(records)?, params))
 }
 
 /// The rows of a table, Trimtab's own columns taken out.

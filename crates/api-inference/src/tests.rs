@@ -202,7 +202,7 @@ async fn a_bad_body_is_refused_with_its_place() {
         (json!({"inputs": 5}).to_string(), "request/json", "line 1"),
         (json!({}).to_string(), "request/shape", ""),
         (json!({"instances": [{"x": 1}], "inputs": {"x": [1]}}).to_string(), "request/shape", ""),
-        (json!({"instances": [{"x": 1}], "params": {"seed": 1}}).to_string(), "request/params", "params"),
+        (json!({"instances": [{"x": 1}], "params": {"seed": 1}}).to_string(), "serve/params", "params"),
         (json!({"instances": []}).to_string(), "serve/rows", ""),
         (json!({"inputs": {}}).to_string(), "serve/rows", ""),
         (split(json!(["x"]), json!([])), "serve/rows", ""),

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 use ports::{ColumnType, Inputs, Signature};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use serving::{Answer, Served};
+use serving::{Answer, Call, Served};
 
 /// The output's name.
 const OUTPUT: &str = "predict";
@@ -206,7 +206,7 @@ async fn answer(
             .into());
     }
     let wanted = if version.is_some() { version } else { crate::wanted_version(headers)? };
-    let answers = api.gateway.predict_by(&name, rows::requests(records)?, wanted).await?;
+    let answers = api.gateway.call(&name, Call { rows: rows::requests(records)?, wanted, ..Call::default() }).await?;
     let wants = request.outputs.first().and_then(|wanted| wanted.parameters.binary_data);
     let in_binary = wants.or(request.parameters.binary_data_output).unwrap_or(false);
     Ok(respond(name, request.id, &served.signature, answers, in_binary))

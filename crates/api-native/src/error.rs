@@ -49,11 +49,11 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
             ApiError::Refused(refusal) => {
-                let retry = matches!(refusal.kind, Kind::Busy | Kind::Unavailable);
+                let retry = matches!(refusal.kind, Kind::Busy | Kind::Unavailable).then(|| refusal.retry_after_s.unwrap_or(1));
                 let mut response =
                     problem(refusal.kind.http_status(), title(refusal.kind), refusal.what, refusal.code, refusal.hint, refusal.place);
-                if retry {
-                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                if let Some(seconds) = retry {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 }
                 response
             }

@@ -2,13 +2,16 @@
 //!
 //! A worker is a process of the project's own interpreter that loads one MLflow model (pyfunc) and answers frames on its
 //! standard streams; nothing is unpickled in this process. One spare worker, with the libraries loaded, waits for the next
-//! model. A worker that dies is started again with back-off; until it is back, a request is told so at once.
+//! model. A worker that dies is started again with back-off; until it is back, a request is told so at once. A request that would miss its
+//! deadline in the queue is sent away at once, with when to come back.
 //!
-//! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker
-//! that misses a deadline is killed, for nobody knows what it is doing; numeric libraries run with one thread.
+//! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker that has had a
+//! whole deadline for one request is killed, for nobody knows what it is doing, but never for the time that a request waited for it; numeric
+//! libraries run with one thread.
 
 mod convert;
 mod model;
+mod pace;
 mod worker;
 
 use async_trait::async_trait;

@@ -1,17 +1,18 @@
 //! A loaded model: its worker, and what happens when that dies.
 
 use crate::Shared;
+use crate::pace::Pace;
 use crate::worker::{Reply, Request, Worker};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::{Kind, Refusal, Scalar};
 use indexmap::IndexMap;
-use ports::{ModelFiles, ModelHandle, PredictError, Signature, scalar_at};
+use ports::{ModelFiles, ModelHandle, Params, PredictError, Signature, scalar_at};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Requests that may wait for a worker.
@@ -25,6 +26,7 @@ pub(crate) struct PythonModel {
     worker: Mutex<Option<Worker>>,
     queue: Semaphore,
     crashes: AtomicU64,
+    pace: Pace,
     signature: Signature,
 }
 
@@ -40,6 +42,7 @@ impl PythonModel {
             worker: Mutex::new(Some(worker)),
             queue: Semaphore::new(QUEUE),
             crashes: AtomicU64::new(0),
+            pace: Pace::default(),
         }))
     }
 
@@ -48,12 +51,14 @@ impl PythonModel {
         let crashes = self.crashes.fetch_add(1, Ordering::SeqCst) + 1;
         tracing::warn!(model = %self.name, why, crashes, "a model worker died; it is started again");
         let model = Arc::downgrade(self);
+        self.pace.went_down(Instant::now());
         tokio::spawn(async move {
             let mut wait = Duration::from_millis(100);
             while let Some(model) = model.upgrade() {
                 match model.shared.worker_with(&model.folder).await {
                     Ok(worker) => {
                         *model.worker.lock().await = Some(worker);
+                        model.pace.came_back(Instant::now());
                         return;
                     }
                     Err(error) => tracing::error!(model = %model.name, %error, "the model worker does not come back"),
@@ -79,20 +84,41 @@ fn columns(rows: &RecordBatch) -> Result<IndexMap<String, Vec<serde_json::Value>
 }
 
 impl PythonModel {
-    async fn answer(self: Arc<Self>, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+    fn waiting(&self) -> usize {
+        QUEUE - self.queue.available_permits()
+    }
+
+    /// A place in the queue, unless it is full or so long that the deadline would pass there.
+    fn place(&self, deadline: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
+        let ahead = self.waiting();
+        let wait = self.pace.wait(ahead);
+        let place = self.queue.try_acquire().ok().filter(|_| wait.is_none_or(|wait| wait <= deadline));
+        place.ok_or_else(|| {
+            let long = wait.map_or(String::new(), |wait| format!(", about {:.1} s", wait.as_secs_f64()));
+            let what = format!("{ahead} requests wait for model {} already{long}", self.name);
+            let refusal = Refusal::new(Kind::Busy, "serve/busy", what).hint("send it again when Retry-After says");
+            wait.map_or(refusal.clone(), |wait| refusal.retry_after(wait))
+        })
+    }
+
+    async fn answer(self: Arc<Self>, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
         let model = &self;
-        let Ok(_place) = model.queue.try_acquire() else {
-            let what = format!("{QUEUE} requests wait for model {} already", model.name);
-            return Err(Refusal::new(Kind::Busy, "serve/busy", what).hint("try again later").into());
-        };
-        let columns = columns(rows).map_err(|e| Refusal::invalid("serve/input", e.to_string()))?;
         let until = Instant::now() + deadline;
+        let _place = model.place(deadline)?;
+        let columns = columns(rows).map_err(|e| Refusal::invalid("serve/input", e.to_string()))?;
         let Ok(mut slot) = tokio::time::timeout_at(until, model.worker.lock()).await else { return Err(PredictError::Timeout) };
         let Some(worker) = slot.as_mut() else {
             return Err(PredictError::Unavailable(format!("the worker of model {} is being started again", model.name)));
         };
-        let limit = until.saturating_duration_since(Instant::now());
-        match worker.within(limit, Some(Request::Columns(&columns))).await {
+        let began = Instant::now();
+        if began >= until {
+            return Err(PredictError::Timeout);
+        }
+        let reply = worker.within(deadline, Some(Request::Columns(&columns, params))).await;
+        if !matches!(reply, Reply::Died(_)) {
+            model.pace.answered(began.elapsed());
+        }
+        match reply {
             Reply::Values(values) => Ok(values),
             Reply::Raised(why) => Err(Refusal::invalid("serve/model_raised", why).into()),
             Reply::Died(why) => {
@@ -111,10 +137,21 @@ pub(crate) struct PythonModelHandle(pub(crate) Arc<PythonModel>);
 #[async_trait]
 impl ModelHandle for PythonModelHandle {
     async fn predict(&self, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        self.predict_with(rows, &Params::default(), deadline).await
+    }
+
+    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
         // On a task of its own: a caller that goes away must not leave half a frame in the pipe.
-        let (model, rows) = (self.0.clone(), rows.clone());
-        let answer = tokio::spawn(async move { model.answer(&rows, deadline).await });
-        answer.await.map_err(|e| PredictError::Unavailable(e.to_string()))?
+        let (model, rows, params) = (self.0.clone(), rows.clone(), params.clone());
+        let answer = tokio::spawn(async move { model.answer(&rows, &params, deadline).await });
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer.map_err(|e| PredictError::Unavailable(e.to_string()))?,
+            Err(_) => Err(PredictError::Timeout),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.0.pace.back_in(Instant::now()).or_else(|| self.0.pace.wait(self.0.waiting()))
     }
 
     async fn stop(&self) {

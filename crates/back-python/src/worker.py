@@ -25,7 +25,7 @@ def read_frame():
 
 def number(value):
     """NaN and the infinities come as {"number": "NaN"}."""
-    return float(value["number"]) if set(value) == {"number"} else value
+    return float(value["number"]) if set(value) == {"number"} and isinstance(value["number"], str) else value
 
 
 def write_frame(value):
@@ -69,6 +69,18 @@ def fit_to_signature(frame, model):
     return frame
 
 
+def predict(model, rows, params):
+    """MLflow lets params that the signature does not know fall with a warning that the caller never sees."""
+    if not params:
+        return model.predict(rows)
+    schema = model.metadata.get_params_schema()
+    known = [param.name for param in schema.params] if schema is not None else []
+    unknown = ", ".join(sorted(set(params) - set(known)))
+    if unknown:
+        raise ValueError(f"no param {unknown}; the model's signature has {', '.join(known) or 'none'}")
+    return model.predict(rows, params=params)
+
+
 def plain(value):
     """One prediction as a JSON value."""
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0:
@@ -100,8 +112,9 @@ def main():
                 model = mlflow.pyfunc.load_model(request["load"])
                 write_frame({"values": []})
                 continue
-            frame = pandas.DataFrame({name: column(values) for name, values in request["columns"].items()})
-            answer = model.predict(fit_to_signature(frame, model))
+            columns, params = request["columns"]
+            frame = pandas.DataFrame({name: column(values) for name, values in columns.items()})
+            answer = predict(model, fit_to_signature(frame, model), params)
             if isinstance(answer, pandas.DataFrame):
                 answer = answer.iloc[:, 0] if answer.shape[1] == 1 else answer.values
             values = [plain(value) for value in answer]

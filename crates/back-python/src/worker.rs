@@ -28,7 +28,8 @@ pub(crate) struct Worker {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request<'a> {
     Load(&'a str),
-    Columns(&'a IndexMap<String, Vec<serde_json::Value>>),
+    /// With what the caller sent beside them.
+    Columns(&'a IndexMap<String, Vec<serde_json::Value>>, &'a ports::Params),
 }
 
 #[derive(Deserialize)]

@@ -79,12 +79,15 @@ pub struct Refusal {
     /// File and line, or the path inside the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// When it is worth another try, in whole seconds from now; only where something is known of it.
+    #[serde(skip)]
+    pub retry_after_s: Option<u32>,
 }
 
 impl Refusal {
     /// A refusal of the given kind.
     pub fn new(kind: Kind, code: &str, what: impl Into<String>) -> Self {
-        Refusal { kind, code: code.into(), what: what.into(), hint: None, place: None }
+        Refusal { kind, code: code.into(), what: what.into(), hint: None, place: None, retry_after_s: None }
     }
 
     /// The input is wrong.
@@ -105,6 +108,12 @@ impl Refusal {
     /// Adds the next step.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds when to try again: rounded up, and never at once.
+    pub fn retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after_s = Some(u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1));
         self
     }
 

@@ -34,7 +34,7 @@ pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolJob,
 pub use curve::{Bucket, Curve, CurveBuilder, CurvePoint, sample};
 pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
-pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, PredictError, ScoreError, Scorer};
+pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, Params, PredictError, ScoreError, Scorer};
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 pub use online::{OnlineRow, OnlineStore, PutReport};

@@ -50,6 +50,9 @@ pub enum LoadError {
     Fault(#[from] Fault),
 }
 
+/// What a request says beside its rows, by name: MLflow's inference params.
+pub type Params = indexmap::IndexMap<String, serde_json::Value>;
+
 /// Why a prediction was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
@@ -76,6 +79,20 @@ pub trait ModelRuntime: Send + Sync {
 pub trait ModelHandle: Send + Sync {
     /// One value a row, in order. Columns by name, in the model's order.
     async fn predict(&self, rows: &RecordBatch, deadline: std::time::Duration) -> Result<Vec<Scalar>, PredictError>;
+    /// The same, with what the caller sent beside the rows; a runtime whose models take none refuses them.
+    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: std::time::Duration) -> Result<Vec<Scalar>, PredictError> {
+        if let Some(name) = params.keys().next() {
+            return Err(Refusal::invalid("serve/params", format!("this version takes no param `{name}`"))
+                .at("params")
+                .hint("leave `params` out, or log the model with params in its signature")
+                .into());
+        }
+        self.predict(rows, deadline).await
+    }
+    /// How long until one that is busy, or that starts again, is likely to answer; `None` where nothing is known.
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        None
+    }
     /// Answers what is under way, then ends.
     async fn stop(&self);
     /// Crashes so far.

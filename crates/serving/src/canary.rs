@@ -30,6 +30,18 @@ const BINS: usize = 10;
 /// A canary is first told of after so many answers, then after twice as many, and so on.
 const FIRST: u64 = 50;
 
+/// When a request must have its answer: one moment for features, canary, and the champion behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct Until(pub(crate) Instant);
+
+impl Until {
+    /// What is left, or that nothing is.
+    pub(crate) fn left(self) -> Result<Duration, PredictError> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(PredictError::Timeout) } else { Ok(left) }
+    }
+}
+
 /// One answered row, and who answered it.
 pub(crate) struct Given {
     pub(crate) value: Scalar,
@@ -206,14 +218,14 @@ impl CanaryLane {
         input: &Input,
         rows: &[Row],
         all: bool,
-        deadline: Duration,
+        until: Until,
         champion: (VersionNumber, &Arc<dyn ModelHandle>),
     ) -> Result<Vec<Given>, PredictError> {
         let (own, left): (Vec<u32>, Vec<u32>) = (0..rows.len() as u32).partition(|row| all || self.takes(&rows[*row as usize]));
         let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
         if !own.is_empty() {
             let began = Instant::now();
-            match chosen(input, &own)?.answered_by(&*self.handle, deadline).await {
+            match chosen(input, &own)?.answered_by(&*self.handle, until.left()?).await {
                 Ok(values) if values.len() == own.len() => {
                     let latency = began.elapsed();
                     self.seen.lock().canary.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
@@ -224,7 +236,7 @@ impl CanaryLane {
                 }
                 answer => {
                     tracing::warn!(model = %self.model, version = %self.version, error = ?answer.err(), "the canary did not answer; the champion does");
-                    let champion_answers = self.by_champion(input, &own, deadline, champion, &mut given, Some(self.part(true))).await;
+                    let champion_answers = self.by_champion(input, &own, until, champion, &mut given, Some(self.part(true))).await;
                     // What the champion cannot answer either is the caller's mistake, not the canary's.
                     champion_answers?;
                     let mut seen = self.seen.lock();
@@ -233,7 +245,7 @@ impl CanaryLane {
             }
         }
         if !left.is_empty() {
-            self.by_champion(input, &left, deadline, champion, &mut given, None).await?;
+            self.by_champion(input, &left, until, champion, &mut given, None).await?;
         }
         self.tell_if_due();
         given.into_iter().map(|given| given.ok_or_else(|| PredictError::Unavailable("a row was left unanswered".into()))).collect()
@@ -243,13 +255,13 @@ impl CanaryLane {
         &self,
         input: &Input,
         rows: &[u32],
-        deadline: Duration,
+        until: Until,
         (version, handle): (VersionNumber, &Arc<dyn ModelHandle>),
         given: &mut [Option<Given>],
         part: Option<Part>,
     ) -> Result<(), PredictError> {
         let began = Instant::now();
-        let values = chosen(input, rows)?.answered_by(&**handle, deadline).await?;
+        let values = chosen(input, rows)?.answered_by(&**handle, until.left()?).await?;
         let latency = began.elapsed();
         let mut seen = self.seen.lock();
         seen.champion.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
@@ -442,7 +454,7 @@ fn chosen(input: &Input, rows: &[u32]) -> Result<Input, PredictError> {
     }
     let rows = UInt32Array::from(rows.to_vec());
     let taken = arrow::compute::take_record_batch(&input.columns, &rows);
-    let taken = taken.map(|columns| Input { columns, is_sent: input.is_sent });
+    let taken = taken.map(|columns| Input { columns, ..input.clone() });
     taken.map_err(|error| PredictError::Unavailable(Fault::because("splitting rows", error).to_string()))
 }
 

@@ -1,6 +1,6 @@
 //! Predict: features, answer, log.
 
-use crate::canary::{self, Given};
+use crate::canary::{self, Given, Until};
 use crate::pool::ModelPool;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
 use crate::shadow::{Copied, Sinks};
@@ -11,12 +11,12 @@ use domain::spec::{LogSpec, ServeSpec};
 use domain::{EntityKey, Fault, Kind, ModelName, PredictionId, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use indexmap::IndexMap;
 use parking_lot::RwLock;
-use ports::{Clock, MetadataStore, PredictError, RowLog, Sealer, Signature, scalar_at};
+use ports::{Clock, MetadataStore, Params, PredictError, RowLog, Sealer, Signature, scalar_at};
 use reactor::Activity;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rows of one request.
 pub const MAX_ROWS: usize = 10_000;
@@ -29,6 +29,16 @@ pub struct PredictRequest {
     pub time: Option<Timestamp>,
     /// All columns that the caller sent: entity keys, request columns, or the features themselves.
     pub columns: IndexMap<String, Scalar>,
+}
+
+/// One request: its rows, and what was sent beside them.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    pub rows: Vec<PredictRequest>,
+    /// MLflow's inference params; every version that answers gets them.
+    pub params: Params,
+    /// One of the versions that answer now (champion or canary), whatever the rows' share.
+    pub wanted: Option<VersionNumber>,
 }
 
 /// What a model's features are looked up by.
@@ -138,19 +148,15 @@ impl Gateway {
 
     /// Answers rows of one model with its champion, logs them, and copies them to the shadows.
     pub async fn predict(&self, model: &ModelName, requests: Vec<PredictRequest>) -> Result<Vec<Answer>, ServeError> {
-        self.predict_by(model, requests, None).await
+        self.call(model, Call { rows: requests, ..Call::default() }).await
     }
 
-    /// The same, by one of the versions that answer now (champion or canary), whatever the rows' share.
-    pub async fn predict_by(
-        &self,
-        model: &ModelName,
-        requests: Vec<PredictRequest>,
-        wanted: Option<VersionNumber>,
-    ) -> Result<Vec<Answer>, ServeError> {
+    /// The same, for a request that says more than its rows. Its deadline is one: looking features up takes from it, and so does a canary
+    /// that fails.
+    pub async fn call(&self, model: &ModelName, call: Call) -> Result<Vec<Answer>, ServeError> {
         let counters = self.counters_of(model);
         let began = Instant::now();
-        let answers = self.predict_counted(model, requests, wanted, &counters, began).await;
+        let answers = self.predict_counted(model, call, &counters, began).await;
         match &answers {
             Ok(answers) => {
                 counters.answered.fetch_add(answers.len() as u64, Ordering::Relaxed);
@@ -163,14 +169,8 @@ impl Gateway {
         answers
     }
 
-    async fn predict_counted(
-        &self,
-        model: &ModelName,
-        requests: Vec<PredictRequest>,
-        wanted: Option<VersionNumber>,
-        counters: &Counters,
-        began: Instant,
-    ) -> Result<Vec<Answer>, ServeError> {
+    async fn predict_counted(&self, model: &ModelName, call: Call, counters: &Counters, began: Instant) -> Result<Vec<Answer>, ServeError> {
+        let Call { rows: requests, params, wanted } = call;
         let route = self.route(model)?;
         let (version, champion) = route.champion.clone().ok_or_else(|| silent(model, &route))?;
         let lane = canary::chosen_lane(model, version, route.canary.as_ref(), wanted)?;
@@ -179,14 +179,19 @@ impl Gateway {
             return Err(Refusal::invalid("serve/rows", what).hint(format!("send 1 to {MAX_ROWS} rows")).into());
         }
         let mut rows = self.open_rows(model, &route.spec, requests)?;
-        let features = self.features_of(model, &route.spec, &rows).await?;
-        let input = Input { columns: features, is_sent: route.spec.features.is_empty() };
+        let deadline = route.spec.deadline.duration();
+        let until = Until(began + deadline);
+        let features = tokio::time::timeout(deadline, self.features_of(model, &route.spec, &rows)).await;
+        let features = features.map_err(|_| refuse(model, PredictError::Timeout, None))??;
+        let input = Input { columns: features, is_sent: route.spec.features.is_empty(), params: Arc::new(params) };
         let features = input.seen_by(champion.signature())?;
         counters.feature_misses.fetch_add(features.columns().iter().map(|column| column.null_count() as u64).sum(), Ordering::Relaxed);
-        let deadline = route.spec.deadline.duration();
+        let sent = input.params.iter().map(|(name, value)| (format!("param.{name}"), param(value)));
+        let sent: Vec<(String, Scalar)> = sent.collect();
         for (index, row) in rows.iter_mut().enumerate() {
             let schema = features.schema();
             let seen = schema.fields().iter().zip(features.columns());
+            row.fields.extend(sent.iter().cloned());
             row.fields.extend(seen.map(|(field, column)| (field.name().clone(), scalar_at(column, index))));
         }
         // Shadows are asked first: they answer while the champion does.
@@ -195,13 +200,16 @@ impl Gateway {
             lane.ask(copied, self.config.wait_for_shadows).await;
         }
         let given = match lane {
-            Some(lane) => lane.answer(&input, &rows, wanted.is_some(), deadline, (version, &champion)).await,
-            None => champion.predict(&features, deadline).await.map(|values| {
-                let latency_us = began.elapsed().as_micros() as i64;
-                values.into_iter().map(|value| Given { value, version, role: "champion", latency_us, canary: None }).collect()
-            }),
+            Some(lane) => lane.answer(&input, &rows, wanted.is_some(), until, (version, &champion)).await,
+            None => match until.left() {
+                Ok(left) => champion.predict_with(&features, &input.params, left).await.map(|values| {
+                    let latency_us = began.elapsed().as_micros() as i64;
+                    values.into_iter().map(|value| Given { value, version, role: "champion", latency_us, canary: None }).collect()
+                }),
+                Err(late) => Err(late),
+            },
         };
-        let given: Vec<Given> = given.map_err(|error| refuse(model, error))?;
+        let given: Vec<Given> = given.map_err(|error| refuse(model, error, champion.retry_after()))?;
         let logged: Vec<Row> = rows.iter().zip(&given).map(|(row, given)| answered_row(row, given)).collect();
         let stored = self.log(model, &route, logged, counters).await?;
         let answers = rows.into_iter().zip(given);
@@ -379,18 +387,26 @@ fn not_served(model: &ModelName) -> Refusal {
         .hint(format!("trimtab model ls; set the alias `champion` of {model}"))
 }
 
-fn refuse(model: &ModelName, error: PredictError) -> ServeError {
+/// `wait`: what the version says of when it will answer.
+fn refuse(model: &ModelName, error: PredictError, wait: Option<Duration>) -> ServeError {
+    let later = |refusal: Refusal| wait.map_or(refusal.clone(), |wait| refusal.retry_after(wait));
     match error {
+        PredictError::Refused(refusal) if refusal.kind == Kind::Busy => later(refusal).into(),
         PredictError::Refused(refusal) => refusal.into(),
         PredictError::Unavailable(why) => {
-            Refusal::new(Kind::Unavailable, "serve/worker_down", format!("model {model} cannot answer: {why}"))
-                .hint("the worker is started again; send the request again")
+            let what = format!("model {model} cannot answer: {why}");
+            later(Refusal::new(Kind::Unavailable, "serve/worker_down", what).hint("the worker is started again; send the request again"))
                 .into()
         }
         PredictError::Timeout => Refusal::new(Kind::Timeout, "serve/deadline", format!("model {model} did not answer within its deadline"))
             .hint("raise `deadline` under [model.NAME.serve], or send fewer rows")
             .into(),
     }
+}
+
+/// A param as it is logged: a scalar, or the JSON of more than one.
+fn param(value: &serde_json::Value) -> Scalar {
+    serde_json::from_value(value.clone()).unwrap_or_else(|_| Scalar::Text(value.to_string()))
 }
 
 /// The caller's columns as the model's own, where the file names no feature views.

@@ -15,7 +15,7 @@ mod route;
 mod shadow;
 mod signature;
 
-pub use gateway::{Answer, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError, Served};
+pub use gateway::{Answer, Call, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError, Served};
 pub use labels::{Label, LabelDesk};
 pub use pool::ModelPool;
 pub use route::{ModelStatus, VersionStatus};

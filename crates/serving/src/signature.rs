@@ -3,7 +3,8 @@
 use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use domain::{Refusal, Scalar};
-use ports::{ColumnSpec, ColumnType, Inputs, ModelHandle, PredictError, Signature, scalar_at, scalars_to_array};
+use ports::{ColumnSpec, ColumnType, Inputs, ModelHandle, Params, PredictError, Signature, scalar_at, scalars_to_array};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The names that values without names get, in their order; none if the model does not say.
@@ -25,6 +26,8 @@ pub(crate) struct Input {
     pub(crate) columns: RecordBatch,
     /// Whether the caller sent the features; those that are looked up are made for the model.
     pub(crate) is_sent: bool,
+    /// What the caller sent beside the rows.
+    pub(crate) params: Arc<Params>,
 }
 
 impl Input {
@@ -35,7 +38,7 @@ impl Input {
 
     /// One version's answer; what its door refuses, it does not answer.
     pub(crate) async fn answered_by(&self, handle: &dyn ModelHandle, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
-        handle.predict(&self.seen_by(handle.signature())?, deadline).await
+        handle.predict_with(&self.seen_by(handle.signature())?, &self.params, deadline).await
     }
 }
 

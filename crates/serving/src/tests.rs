@@ -179,7 +179,7 @@ async fn what_a_canary_fails_the_champion_answers_and_its_counts_outlive_the_pro
     let by = async |version| {
         let request =
             PredictRequest { id: Some(PredictionId::new("x")), time: None, columns: [("temp".to_owned(), Scalar::Float(1.0))].into() };
-        first.gateway.predict_by(&model(), vec![request], Some(VersionNumber(version))).await
+        first.gateway.call(&model(), Call { rows: vec![request], wanted: Some(VersionNumber(version)), ..Call::default() }).await
     };
     assert_eq!(by(1).await.unwrap()[0].version.0, 1, "the champion is asked for by name");
     assert!(matches!(by(2).await, Err(ServeError::Refused(refusal)) if refusal.code == "serve/version"));

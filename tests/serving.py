@@ -1,0 +1,272 @@
+"""Serving under load, as callers meet it: a swap, killed workers, deadlines, full queues, params, limits.
+
+    tests/serving.py TRIMTAB PYTHON
+
+PYTHON has what python/requirements-test.txt lists. Real workers, real kills. The last line is `N passed, N failed`.
+"""
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from house import LIMIT_S, Server
+
+BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+PROJECT = """
+[project]
+name   = "serving"
+python = "PYTHON"
+
+[model.paced]
+task   = "regression"
+metric = "mae"
+
+[model.paced.serve]
+deadline = "2s"
+runtime  = "python"
+"""
+# Answers `x * times` and a hundred a version; waits as long as a row says, and ends its process when a row says so.
+TRAIN = """
+import mlflow, os, time
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+import mlflow.pyfunc
+
+class Paced(mlflow.pyfunc.PythonModel):
+    def __init__(self, base):
+        self.base = base
+    def predict(self, context, model_input, params=None):
+        import os, time
+        if (model_input["x"] == -999).any():
+            os._exit(7)
+        time.sleep(float(model_input["wait"].max()))
+        return (model_input["x"] * (params or {}).get("times", 1.0) + self.base).to_numpy()
+
+columns = Schema([ColSpec("double", "x"), ColSpec("double", "wait")])
+signature = ModelSignature(columns, Schema([ColSpec("double")]), ParamSchema([ParamSpec("times", "double", 1.0)]))
+for base in (100.0, 200.0):
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(name="model", python_model=Paced(base), signature=signature, registered_model_name="paced", pip_requirements=["mlflow"])
+mlflow.MlflowClient().set_registered_model_alias("paced", "champion", 1)
+"""
+
+outcomes = []
+
+
+def check(name, passed, told=""):
+    outcomes.append(bool(passed))
+    if not passed:
+        print(f"FAIL  {name}: {told}", flush=True)
+
+
+def send(url, x=1.0, wait=0.0, raw=None, path="/serve/paced/invocations", **more):
+    """Status, JSON, headers, seconds."""
+    body = raw if raw is not None else json.dumps({"dataframe_records": [{"x": x, "wait": wait}], **more}).encode()
+    request = urllib.request.Request(url + path, body, {"content-type": "application/json"})
+    began = time.monotonic()
+    try:
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
+            status, text, headers = answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        status, text, headers = error.code, error.read(), error.headers
+    return status, json.loads(text), headers, time.monotonic() - began
+
+
+class Load:
+    """Callers that send one request after another until they are told to end; keeps every answer."""
+
+    def __init__(self, url, callers, wait=0.002):
+        self.answers, self.over, self.url, self.wait = [], threading.Event(), url, wait
+        self.threads = [threading.Thread(target=self.run, args=(n,), daemon=True) for n in range(callers)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, caller):
+        sent = 0
+        while not self.over.is_set():
+            x = float(caller * 100_000 + sent)
+            try:
+                status, answer, headers, took = send(self.url, x=x, wait=self.wait)
+            except OSError as error:
+                status, answer, headers, took = 0, {"message": repr(error)}, {}, 0.0
+            self.answers.append((time.monotonic(), x, status, answer, headers, took))
+            sent += 1
+            if status != 200:
+                time.sleep(0.02)
+
+    def end(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        return self.answers
+
+
+def until(what, limit=LIMIT_S):
+    """Waits until it is so: the answer, or what was last seen."""
+    end = time.monotonic() + limit
+    while True:
+        seen = what()
+        if seen or time.monotonic() > end:
+            return seen
+        time.sleep(0.05)
+
+
+def version_of(url):
+    status, answer, _, _ = send(url)
+    return answer["model_version"] if status == 200 else None
+
+
+def champion(server, number):
+    path = "/api/2.0/mlflow/registered-models/alias"
+    status, answer = server.ask(path, {"name": "paced", "alias": "champion", "version": str(number)})
+    assert status == 200, answer
+
+
+def workers(server):
+    """The processes below the server that run a model."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit():
+                parent = int(folder.joinpath("stat").read_text().rsplit(") ", 1)[1].split()[1])
+                if parent == server.process.pid and b"A model worker" in folder.joinpath("cmdline").read_bytes():
+                    found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
+def codes(answers):
+    return collections.Counter((status, answer.get("code")) for _, _, status, answer, _, _ in answers)
+
+
+def swap(server):
+    load = Load(server.url, 6)
+    time.sleep(1)
+    for number in (2, 1, 2):
+        champion(server, number)
+        check(f"a swap to {number} comes", until(lambda number=number: version_of(server.url) == number))
+    answers = load.end()
+    check("a swap under load drops no request", len(answers) > 100 and all(status == 200 for _, _, status, *_ in answers), codes(answers))
+    right = all(answer["predictions"] == [x + 100 * answer["model_version"]] for _, x, status, answer, _, _ in answers if status == 200)
+    check("each is answered by the version that it names", right)
+    check("both versions answered", {answer.get("model_version") for _, _, _, answer, _, _ in answers} == {1, 2})
+
+
+def kill(server):
+    load = Load(server.url, 4)
+    time.sleep(0.5)
+    for _ in range(2):
+        for process in workers(server):
+            os.kill(process, signal.SIGKILL)
+        check("the killed worker comes back", until(lambda: version_of(server.url) == 2))
+        time.sleep(0.3)
+    answers = load.end()
+    seen = codes(answers)
+    check("a killed worker is told by 503", set(seen) == {(200, None), (503, "serve/worker_down")}, seen)
+    refused = [(answer, headers, took) for _, _, status, answer, headers, took in answers if status == 503]
+    told = all(answer["message"] and answer["hint"] and int(headers["Retry-After"]) >= 1 for answer, headers, _ in refused)
+    check("with what, why and when to come back", told, refused[:2])
+    check("at once, not at the deadline", all(took < 1.5 for _, _, took in refused), max((took for *_, took in refused), default=0))
+    last = max(at for at, _, status, *_ in answers if status == 503)
+    check("then all is as before", sum(1 for at, _, status, *_ in answers if at > last and status == 200) > 10)
+    # A model that ends its own process.
+    status, answer, headers, _ = send(server.url, x=-999)
+    check("a model that ends its process", (status, answer.get("code")) == (503, "serve/worker_down"), (status, answer))
+    check("comes back too", until(lambda: version_of(server.url) == 2))
+    # A start takes as long as the last one did: the caller that comes meanwhile is told so.
+    os.kill(next(iter(reversed(workers(server)))), signal.SIGKILL)
+    until(lambda: version_of(server.url) == 2)
+
+
+def deadline(server):
+    status, answer, _, took = send(server.url, wait=8)
+    check("a deadline is kept", status == 504 and answer["code"] == "serve/deadline" and 1.5 < took < 3.5, (status, answer, took))
+    check("a model that hangs is replaced", until(lambda: version_of(server.url) == 2))
+    # One that waits in the queue for most of its deadline does not cost the worker its life.
+    before = set(workers(server))
+    first = threading.Thread(target=send, args=(server.url,), kwargs={"wait": 1.6})
+    first.start()
+    time.sleep(0.2)
+    status, answer, _, took = send(server.url, wait=1.0)
+    first.join()
+    check("a request that waited too long", status in (429, 504) and took < 2.6, (status, answer, took))
+    check("does not kill the worker", before & set(workers(server)) and until(lambda: version_of(server.url) == 2, 5), before)
+
+
+def queue(server):
+    for _ in range(6):
+        send(server.url, wait=0.1)
+    answers = []
+    burst = [threading.Thread(target=lambda: answers.append(send(server.url, wait=0.1))) for _ in range(60)]
+    for thread in burst:
+        thread.start()
+    for thread in burst:
+        thread.join()
+    seen = collections.Counter((status, answer.get("code")) for status, answer, _, _ in answers)
+    check("a queue that is too long for the deadline refuses", seen[(429, "serve/busy")] >= 10 and seen[(200, None)] >= 10, seen)
+    check("and those that it takes it answers", set(seen) <= {(200, None), (429, "serve/busy"), (504, "serve/deadline")}, seen)
+    refused = [(answer, headers, took) for status, answer, headers, took in answers if status == 429]
+    check("at once", all(took < 1 for *_, took in refused), max((took for *_, took in refused), default=0))
+    waits = {int(headers["Retry-After"]) for _, headers, _ in refused}
+    check("Retry-After is the queue's", waits and min(waits) >= 2 and max(waits) <= 10, waits)
+    check("its end is seen", until(lambda: version_of(server.url) == 2))
+
+
+def params(server):
+    for what, sent, expected in (("none", None, 201.0), ("one", {"times": 5}, 205.0), ("empty", {}, 201.0)):
+        more = {} if sent is None else {"params": sent}
+        status, answer, _, _ = send(server.url, x=1.0, **more)
+        check(f"params: {what}", status == 200 and answer["predictions"] == [expected], (status, answer))
+    for what, sent in (("unknown", {"tims": 5}), ("of another type", {"times": "many"}), ("a list for a number", {"times": [1, 2]})):
+        status, answer, _, _ = send(server.url, params=sent)
+        check(f"params: {what}", status == 400 and answer["code"] == "serve/model_raised" and "tim" in answer["message"], (status, answer))
+
+
+def limits(server):
+    cases = {
+        "too many rows": (json.dumps({"dataframe_records": [{"x": 1, "wait": 0}] * 10_001}).encode(), 400, "serve/rows"),
+        "too large a body": (b" " * (17 << 20), 413, "request/too_large"),
+        "no JSON": (b"{", 400, "request/json"),
+        "nothing": (b"", 400, "request/json"),
+        "a column too few": (json.dumps({"instances": [{"x": 1}]}).encode(), 400, "serve/missing_column"),
+        "deep": (b"[" * 100_000, 400, "request/json"),
+        "the rows that fit": (json.dumps({"dataframe_records": [{"x": 1, "wait": 0}] * 10_000}).encode(), 200, None),
+    }
+    for what, (raw, expected, code) in cases.items():
+        status, answer, _, _ = send(server.url, raw=raw)
+        check(f"limits: {what}", status == expected and answer.get("code") == code, (status, str(answer)[:300]))
+    status, answer, _, _ = send(server.url, path="/serve/nobody/invocations")
+    check("limits: no such model", status == 404 and answer["hint"], (status, answer))
+
+
+def main():
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        project = Path(folder) / "project"
+        project.mkdir()
+        (project / "trimtab.toml").write_text(PROJECT.replace("PYTHON", PYTHON))
+        server = Server(BINARY, Path(folder) / "home")
+        code, told, errors = server.cli("apply", cwd=project)
+        assert code == 0, told + errors
+        environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+        trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300)
+        assert trained.returncode == 0, trained.stderr[-3000:]
+        check("the model is served", until(lambda: version_of(server.url) == 1))
+        for part in (swap, kill, deadline, queue, params, limits):
+            part(server)
+        server.stop()
+    failed = outcomes.count(False)
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
