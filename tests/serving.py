@@ -249,6 +249,24 @@ def limits(server):
     check("limits: no such model", status == 404 and answer["hint"], (status, answer))
 
 
+def scale(server, folder):
+    """Workers come with the requests, and the last one goes; the stable window of a minute cannot be made shorter here, `idle` can."""
+    text = PROJECT.replace("PYTHON", PYTHON).replace('deadline = "2s"', 'deadline = "20s"\nscale = { min = 0, max = 3, target = 1, idle = "1s" }')
+    (folder / "project" / "trimtab.toml").write_text(text)
+    code, _, err = server.cli("apply", cwd=folder / "project")
+    check("scale: the file is taken", code == 0, err)
+    # The version is loaded anew: the old worker answers until the new one is there.
+    served = lambda: len(workers(server))  # noqa: E731
+    time.sleep(1)
+    busy = Load(server.url, callers=8, wait=0.2)
+    check("scale: workers come with a rush", until(lambda: served() >= 4), served())
+    answers = busy.end()
+    check("scale: nobody was refused", all(status == 200 for _, _, status, *_ in answers), codes(answers))
+    check("scale: the last one goes", until(lambda: served() <= 1, 120), served())
+    status, answer, _, took = send(server.url)
+    check("scale: a first request waits for a worker", status == 200 and took < 20, (status, answer, took))
+
+
 def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         project = Path(folder) / "project"
@@ -263,6 +281,7 @@ def main():
         check("the model is served", until(lambda: version_of(server.url) == 1))
         for part in (swap, kill, deadline, queue, params, limits):
             part(server)
+        scale(server, Path(folder))
         server.stop()
     failed = outcomes.count(False)
     print(f"{len(outcomes) - failed} passed, {failed} failed")

@@ -36,6 +36,11 @@ impl OnnxConverter for PythonRuntime {
         if !convert && !is_onnx {
             return Ok(OnnxCopy { signature, ..OnnxCopy::default() });
         }
+        let has_params = mlmodel.lines().any(|line| line.trim_start().strip_prefix("params:").is_some_and(|rest| rest.trim() != "null"));
+        if has_params {
+            let why = Some("its signature has params, which only a worker hands on".into());
+            return Ok(OnnxCopy { signature, why, ..OnnxCopy::default() });
+        }
         let told = match read(&folder).await {
             Some(told) => told,
             None => self.run(&folder).await?,

@@ -1,18 +1,19 @@
-//! A loaded model: its worker, and what happens when that dies.
+//! A loaded model: its workers, how many there are, and what happens when one dies.
 
 use crate::Shared;
 use crate::pace::Pace;
 use crate::worker::{Reply, Request, Worker};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use domain::{Kind, Refusal, Scalar};
+use compute::scale::{Scale, Scaler};
+use domain::{Kind, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
 use ports::{ModelFiles, ModelHandle, Params, PredictError, Signature, scalar_at};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Requests that may wait for a worker.
@@ -22,42 +23,110 @@ pub(crate) struct PythonModel {
     shared: Arc<Shared>,
     name: String,
     folder: PathBuf,
-    /// `None` while it is being started again.
-    worker: Mutex<Option<Worker>>,
+    workers: Workers,
     queue: Semaphore,
     crashes: AtomicU64,
     pace: Pace,
     signature: Signature,
+    /// `None`: one worker, always.
+    scale: Option<Scale>,
+}
+
+/// The workers of a model: those that are free, and how many there are in all.
+struct Workers {
+    free: parking_lot::Mutex<Vec<Worker>>,
+    /// As many permits as are free.
+    available: Semaphore,
+    ready: AtomicU32,
+    starting: AtomicU32,
+    /// Requests that run or wait.
+    under_way: AtomicU32,
+    /// Told when the last one died: who waits then need not wait for its deadline.
+    none_left: Notify,
+}
+
+impl Workers {
+    fn of(worker: Worker) -> Workers {
+        Workers {
+            free: parking_lot::Mutex::new(vec![worker]),
+            available: Semaphore::new(1),
+            ready: AtomicU32::new(1),
+            starting: AtomicU32::new(0),
+            under_way: AtomicU32::new(0),
+            none_left: Notify::new(),
+        }
+    }
+
+    /// A worker is free from now on.
+    fn give(&self, worker: Worker) {
+        self.free.lock().push(worker);
+        self.available.add_permits(1);
+    }
+
+    /// A free worker, if there is one.
+    fn try_take(&self) -> Option<Worker> {
+        self.available.try_acquire().ok()?.forget();
+        self.free.lock().pop()
+    }
+
+    fn count(&self) -> u32 {
+        self.ready.load(Ordering::SeqCst) + self.starting.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts a request while it lives.
+struct UnderWay<'a>(&'a AtomicU32);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        UnderWay(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl PythonModel {
     pub(crate) fn supervise(shared: Arc<Shared>, files: &ModelFiles, folder: PathBuf, worker: Worker) -> PythonModelHandle {
         // A file that cannot be read says nothing; the worker has loaded the model all the same.
         let signature = std::fs::read_to_string(folder.join("MLmodel")).map(|text| Signature::parse(&text)).unwrap_or_default();
-        PythonModelHandle(Arc::new(PythonModel {
+        let scale = files.scale.map(|scale| Scale { min: scale.min, max: scale.max, target: scale.target, idle: scale.idle });
+        let model = Arc::new(PythonModel {
             signature,
             shared,
             name: format!("{} {}", files.model, files.version),
             folder,
-            worker: Mutex::new(Some(worker)),
+            workers: Workers::of(worker),
             queue: Semaphore::new(QUEUE),
             crashes: AtomicU64::new(0),
             pace: Pace::default(),
-        }))
+            scale,
+        });
+        if let Some(scale) = scale {
+            tokio::spawn(keep_scale(Arc::downgrade(&model), scale));
+        }
+        PythonModelHandle(model)
     }
 
-    /// Starts a new worker behind a dead one, with back-off that doubles to 30 s.
-    fn restart(self: &Arc<Self>, why: &str) {
-        let crashes = self.crashes.fetch_add(1, Ordering::SeqCst) + 1;
-        tracing::warn!(model = %self.name, why, crashes, "a model worker died; it is started again");
+    /// Starts a worker; one that does not come is tried again, with back-off that doubles to 30 s.
+    fn start_one(self: &Arc<Self>) {
+        self.workers.starting.fetch_add(1, Ordering::SeqCst);
+        if self.workers.ready.load(Ordering::SeqCst) == 0 {
+            self.pace.went_down(Instant::now());
+        }
         let model = Arc::downgrade(self);
-        self.pace.went_down(Instant::now());
         tokio::spawn(async move {
             let mut wait = Duration::from_millis(100);
             while let Some(model) = model.upgrade() {
                 match model.shared.worker_with(&model.folder).await {
                     Ok(worker) => {
-                        *model.worker.lock().await = Some(worker);
+                        model.workers.ready.fetch_add(1, Ordering::SeqCst);
+                        model.workers.starting.fetch_sub(1, Ordering::SeqCst);
+                        model.workers.give(worker);
                         model.pace.came_back(Instant::now());
                         return;
                     }
@@ -68,6 +137,75 @@ impl PythonModel {
                 wait = (wait * 2).min(Duration::from_secs(30));
             }
         });
+    }
+
+    /// A worker died: it is counted, and another is started.
+    fn restart(self: &Arc<Self>, why: &str) {
+        let crashes = self.crashes.fetch_add(1, Ordering::SeqCst) + 1;
+        tracing::warn!(model = %self.name, why, crashes, "a model worker died; it is started again");
+        self.workers.ready.fetch_sub(1, Ordering::SeqCst);
+        self.start_one();
+        if self.workers.ready.load(Ordering::SeqCst) == 0 && self.scale.is_none() {
+            self.workers.none_left.notify_waiters();
+        }
+    }
+
+    fn is_restarting(&self) -> PredictError {
+        PredictError::Unavailable(format!("the worker of model {} is being started again", self.name))
+    }
+
+    /// A free worker, waited for until then. Without any, one that scales starts its first; one that does not is being started again.
+    async fn worker(self: &Arc<Self>, until: Instant) -> Result<Worker, PredictError> {
+        // Asked for before the count is looked at: a death between the two is heard.
+        let none_left = self.workers.none_left.notified();
+        if self.workers.ready.load(Ordering::SeqCst) == 0 {
+            if self.scale.is_none() {
+                return Err(self.is_restarting());
+            }
+            if self.workers.starting.load(Ordering::SeqCst) == 0 {
+                self.start_one();
+            }
+        }
+        let permit = tokio::select! {
+            permit = tokio::time::timeout_at(until, self.workers.available.acquire()) => permit,
+            () = none_left => return Err(self.is_restarting()),
+        };
+        match permit {
+            Ok(Ok(permit)) => permit.forget(),
+            _ if self.workers.ready.load(Ordering::SeqCst) == 0 => {
+                return Err(PredictError::Unavailable(format!("the first worker of model {} is still being started", self.name)));
+            }
+            _ => return Err(PredictError::Timeout),
+        }
+        let worker = self.workers.free.lock().pop();
+        worker.ok_or_else(|| PredictError::Unavailable(format!("model {} is being stopped", self.name)))
+    }
+}
+
+/// Asks the rule every second, and starts or ends workers as it says.
+async fn keep_scale(model: Weak<PythonModel>, scale: Scale) {
+    let (mut rule, began) = (Scaler::new(scale), Instant::now());
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        let Some(model) = model.upgrade() else { return };
+        let now = Timestamp::from_ms(began.elapsed().as_millis() as i64);
+        let (under_way, ready) = (model.workers.under_way.load(Ordering::SeqCst), model.workers.ready.load(Ordering::SeqCst));
+        let wanted = rule.wanted(now, under_way, ready);
+        for _ in model.workers.count()..wanted {
+            model.start_one();
+        }
+        // Only those that are free go: a request is never cut off.
+        for _ in wanted..ready {
+            if model.workers.try_take().is_none() {
+                break;
+            }
+            model.workers.ready.fetch_sub(1, Ordering::SeqCst);
+        }
+        if wanted != ready {
+            tracing::info!(model = %model.name, ready, wanted, under_way, "its workers are scaled");
+        }
     }
 }
 
@@ -88,10 +226,16 @@ impl PythonModel {
         QUEUE - self.queue.available_permits()
     }
 
+    /// How long a request behind so many others will wait, shared among the workers that there are.
+    fn wait(&self, ahead: usize) -> Option<Duration> {
+        let ready = self.workers.ready.load(Ordering::SeqCst).max(1);
+        self.pace.wait(ahead).map(|wait| wait / ready)
+    }
+
     /// A place in the queue, unless it is full or so long that the deadline would pass there.
     fn place(&self, deadline: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
         let ahead = self.waiting();
-        let wait = self.pace.wait(ahead);
+        let wait = self.wait(ahead);
         let place = self.queue.try_acquire().ok().filter(|_| wait.is_none_or(|wait| wait <= deadline));
         place.ok_or_else(|| {
             let long = wait.map_or(String::new(), |wait| format!(", about {:.1} s", wait.as_secs_f64()));
@@ -106,12 +250,11 @@ impl PythonModel {
         let until = Instant::now() + deadline;
         let _place = model.place(deadline)?;
         let columns = columns(rows).map_err(|e| Refusal::invalid("serve/input", e.to_string()))?;
-        let Ok(mut slot) = tokio::time::timeout_at(until, model.worker.lock()).await else { return Err(PredictError::Timeout) };
-        let Some(worker) = slot.as_mut() else {
-            return Err(PredictError::Unavailable(format!("the worker of model {} is being started again", model.name)));
-        };
+        let _under_way = UnderWay::begin(&model.workers.under_way);
+        let mut worker = model.worker(until).await?;
         let began = Instant::now();
         if began >= until {
+            model.workers.give(worker);
             return Err(PredictError::Timeout);
         }
         let reply = worker.within(deadline, Some(Request::Columns(&columns, params))).await;
@@ -119,11 +262,16 @@ impl PythonModel {
             model.pace.answered(began.elapsed());
         }
         match reply {
-            Reply::Values(values) => Ok(values),
-            Reply::Raised(why) => Err(Refusal::invalid("serve/model_raised", why).into()),
+            Reply::Values(values) => {
+                model.workers.give(worker);
+                Ok(values)
+            }
+            Reply::Raised(why) => {
+                model.workers.give(worker);
+                Err(Refusal::invalid("serve/model_raised", why).into())
+            }
             Reply::Died(why) => {
-                slot.take();
-                drop(slot);
+                drop(worker);
                 model.restart(&why);
                 if Instant::now() >= until { Err(PredictError::Timeout) } else { Err(PredictError::Unavailable(why)) }
             }
@@ -151,12 +299,17 @@ impl ModelHandle for PythonModelHandle {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.0.pace.back_in(Instant::now()).or_else(|| self.0.pace.wait(self.0.waiting()))
+        self.0.pace.back_in(Instant::now()).or_else(|| self.0.wait(self.0.waiting()))
     }
 
     async fn stop(&self) {
-        // Waits for the request under way; dropping the worker kills it.
-        self.0.worker.lock().await.take();
+        // Waits for the requests under way; dropping a worker kills it.
+        while self.0.workers.ready.load(Ordering::SeqCst) > 0 {
+            let Ok(permit) = self.0.workers.available.acquire().await else { return };
+            permit.forget();
+            self.0.workers.free.lock().pop();
+            self.0.workers.ready.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     fn crashes(&self) -> u64 {

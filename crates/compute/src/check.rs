@@ -9,6 +9,14 @@ use domain::spec::{ComputeSpec, Project, bytes_of};
 pub fn check(project: &Project) -> Result<(), Refusal> {
     let spec = &project.compute;
     check_settings(spec)?;
+    for (name, model) in &project.model {
+        let Some(scale) = model.serve.as_ref().and_then(|serve| serve.scale) else { continue };
+        if scale.max == 0 || scale.min > scale.max || scale.max > 64 || !scale.target.is_finite() || scale.target <= 0.0 {
+            return Err(Refusal::invalid("serve/scale", "`scale` needs min <= max, max of 1 to 64 and a target above 0")
+                .at(format!("model.{name}.serve"))
+                .hint("scale = { min = 0, max = 4, target = 1, idle = \"5m\" }"));
+        }
+    }
     let unknown = Amount { cpu: u32::MAX, mem_bytes: u64::MAX, gpu: 0 };
     let mut pool = Pool::new(spec, unknown, &[]).map_err(|refusal| refusal.at("compute"))?;
     if spec.gpu.is_none() {

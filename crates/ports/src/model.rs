@@ -3,13 +3,13 @@
 use crate::Signature;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use domain::spec::RuntimeSpec;
+use domain::spec::{RuntimeSpec, ScaleSpec};
 use domain::{Fault, ModelName, Refusal, Scalar, VersionNumber};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A model version's files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelFiles {
     pub model: ModelName,
     pub version: VersionNumber,
@@ -17,6 +17,8 @@ pub struct ModelFiles {
     pub artifact_path: String,
     /// What shall answer.
     pub runtime: RuntimeSpec,
+    /// How many workers there may be; `None`: one.
+    pub scale: Option<ScaleSpec>,
 }
 
 /// A model's files on the local disk, and its ONNX copy.

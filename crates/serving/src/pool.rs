@@ -1,7 +1,7 @@
 //! Loaded models by version: the gate, the shadow and the champion use the same worker.
 
 use domain::entity::{AppliedProject, ModelVersion};
-use domain::spec::RuntimeSpec;
+use domain::spec::{RuntimeSpec, ScaleSpec};
 use domain::{Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
 use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 type Key = (ModelName, VersionNumber);
+type Settings = (RuntimeSpec, Option<ScaleSpec>);
 type Cell = Arc<OnceCell<Arc<dyn ModelHandle>>>;
 
 /// Loads each version once and keeps it until it is let go. A request that holds a handle may finish with it.
@@ -17,13 +18,13 @@ pub struct ModelPool {
     store: Arc<dyn MetadataStore>,
     runtime: Arc<dyn ModelRuntime>,
     loaded: Mutex<HashMap<Key, Cell>>,
-    runtimes: Mutex<HashMap<ModelName, RuntimeSpec>>,
+    settings: Mutex<HashMap<ModelName, Settings>>,
 }
 
 impl ModelPool {
     /// An empty pool.
     pub fn new(store: Arc<dyn MetadataStore>, runtime: Arc<dyn ModelRuntime>) -> Self {
-        ModelPool { store, runtime, loaded: Mutex::default(), runtimes: Mutex::default() }
+        ModelPool { store, runtime, loaded: Mutex::default(), settings: Mutex::default() }
     }
 
     /// The handle of a version, loaded if it is not yet. Callers that come meanwhile wait for the same load.
@@ -43,15 +44,16 @@ impl ModelPool {
             found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
         let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
         let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
-        let runtime = serve.map(|serve| serve.runtime).unwrap_or_default();
-        self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path, runtime }).await
+        let (runtime, scale) = serve.map_or_else(Default::default, |serve| (serve.runtime, serve.scale));
+        self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path, runtime, scale }).await
     }
 
-    /// What shall answer for the model from now on. Another runtime than before means that its versions are loaded anew; who holds a handle
-    /// goes on with it.
-    pub fn use_runtime(&self, model: &ModelName, runtime: RuntimeSpec) {
-        let before = self.runtimes.lock().insert(model.clone(), runtime);
-        if before.is_some_and(|before| before != runtime) {
+    /// What shall answer for the model from now on, and by how many workers. Other settings than before mean that its versions are loaded
+    /// anew; who holds a handle goes on with it.
+    pub fn use_settings(&self, model: &ModelName, runtime: RuntimeSpec, scale: Option<ScaleSpec>) {
+        let settings = (runtime, scale);
+        let before = self.settings.lock().insert(model.clone(), settings);
+        if before.is_some_and(|before| before != settings) {
             self.loaded.lock().retain(|(of, _), _| of != model);
         }
     }

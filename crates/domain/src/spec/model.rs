@@ -115,6 +115,34 @@ pub struct ServeSpec {
     /// What answers: a worker of the project's interpreter, or ONNX within the server.
     #[serde(default, skip_serializing_if = "RuntimeSpec::is_default")]
     pub runtime: RuntimeSpec,
+    /// How many Python workers there are; none: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleSpec>,
+}
+
+/// `scale = { min = 0, max = 4, target = 1, idle = "5m" }`: workers come and go with the requests that are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleSpec {
+    /// 0: a model that nobody asks has no worker; the first request then waits for one.
+    #[serde(default)]
+    pub min: u32,
+    #[serde(default = "one_worker")]
+    pub max: u32,
+    /// Requests at a time that a worker is meant for.
+    #[serde(default = "one_request")]
+    pub target: f64,
+    /// How long the last worker stays after a minute without requests.
+    #[serde(default = "thirty_seconds")]
+    pub idle: Span,
+}
+
+fn one_worker() -> u32 {
+    1
+}
+
+fn one_request() -> f64 {
+    1.0
 }
 
 /// `runtime = "auto"`, `"onnx"` or `"python"`.
