@@ -41,7 +41,7 @@ mlflow.sklearn.save_model(model, sys.argv[1] + "/model", **options)
 import joblib
 joblib.dump(GradientBoostingRegressor(n_estimators=100).fit(X.to_numpy(), 3 * X.f0 + X.f1 ** 2), sys.argv[1] + "/model.joblib")
 mlflow.set_tracking_uri(sys.argv[2])
-for name in ("fast", "worker"):
+for name in ("fast", "worker", "joined"):
     with mlflow.start_run():
         mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **options)
     mlflow.MlflowClient().set_registered_model_alias(name, "champion", 1)
@@ -73,7 +73,15 @@ metric = "mae"
 [model.worker.serve]
 features = ["now"]
 runtime = "python"
+[model.joined]
+task = "regression"
+metric = "mae"
+[model.joined.serve]
+features = ["now"]
+runtime = "python"
+batch = { rows = 32 }
 """
+MODELS = {"fast": "ONNX", "worker": "Python worker", "joined": "worker, batch"}
 
 
 def tree(pid):
@@ -184,17 +192,16 @@ def trimtab(asked, folder):
             time.sleep(0.1)
         else:
             raise AssertionError("the model was not served by ONNX:\n" + log.read_text()[-1500:])
-        for model in ("fast", "worker"):
+        for model, how in MODELS.items():
             for _ in range(600):
                 status, answers[model] = server.ask(f"/serve/{model}/invocations", raw=body.encode())
                 if status == 200:
                     break
                 time.sleep(0.2)
             assert status == 200, answers[model]
-            how = "ONNX" if model == "fast" else "Python worker"
             rows += measure(f"trimtab, {how}", server.process.pid, port, f"/serve/{model}/invocations", body, asked)
-        first, second = (answers[model]["predictions"][0] for model in ("fast", "worker"))
-        assert abs(first - second) <= 1e-5 * max(1, abs(second)), (first, second)
+        first, *others = (answers[model]["predictions"][0] for model in MODELS)
+        assert all(abs(first - other) <= 1e-5 * max(1, abs(other)) for other in others), (first, others)
         return rows
     finally:
         server.stop()

@@ -5,6 +5,7 @@
 PYTHON has what python/requirements-test.txt lists. Real workers, real kills. The last line is `N passed, N failed`.
 """
 
+import atexit
 import collections
 import json
 import os
@@ -249,15 +250,85 @@ def limits(server):
     check("limits: no such model", status == 404 and answer["hint"], (status, answer))
 
 
+def grpc(server):
+    """Triton's own client, on the same port."""
+    import numpy
+    from tritonclient import grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+    check("grpc: live, ready", client.is_server_live() and client.is_server_ready() and client.is_model_ready("paced"))
+    check("grpc: a version that does not answer is not ready", not client.is_model_ready("paced", "17") and not client.is_model_ready("nobody"))
+    check("grpc: the server", client.get_server_metadata().name == "trimtab")
+    told = client.get_model_metadata("paced")
+    check("grpc: the model", [(one.name, one.datatype) for one in told.inputs] == [("x", "FP64"), ("wait", "FP64")], told)
+
+    def inputs(columns, kind="FP64"):
+        made = []
+        for name, values in columns.items():
+            made.append(triton.InferInput(name, [len(values)], kind))
+            made[-1].set_data_from_numpy(numpy.array(values))
+        return made
+
+    answer = client.infer("paced", inputs({"x": [1.0, 2.5], "wait": [0.0, 0.0]}), request_id="mine")
+    values = answer.as_numpy("predict")
+    check("grpc: rows in binary", values.tolist() == [[201.0], [202.5]] and answer.get_response().id == "mine", answer.get_response())
+    ids = json.loads(answer.get_response().parameters["prediction_ids"].string_param)
+    check("grpc: ids for labels", len(set(ids)) == 2, ids)
+    status, told = server.ask("/api/v1/labels/paced", {"labels": [{"prediction_id": ids[0], "label": 1.0}]})
+    check("grpc: which are taken", status in (200, 202), (status, told))
+    refusals = {
+        "no such model": ("nobody", {"x": [1.0], "wait": [0.0]}, {}, "StatusCode.NOT_FOUND"),
+        "no such version": ("paced", {"x": [1.0], "wait": [0.0]}, {"model_version": "17"}, "StatusCode.NOT_FOUND"),
+        "a column too few": ("paced", {"x": [1.0]}, {}, "StatusCode.INVALID_ARGUMENT"),
+        "one that hangs": ("paced", {"x": [1.0], "wait": [8.0]}, {}, "StatusCode.DEADLINE_EXCEEDED"),
+    }
+    for what, (model, columns, more, expected) in refusals.items():
+        try:
+            client.infer(model, inputs(columns), **more)
+            check(f"grpc: {what}", False, "an answer")
+        except InferenceServerException as error:
+            check(f"grpc: {what}", error.status() == expected and "(" in error.message(), (error.status(), error.message()))
+    check("grpc: after it", until(lambda: version_of(server.url) == 2))
+    client.close()
+
+
+def batch(server, folder):
+    """What comes while the worker is busy is one call: 40 requests of 100 ms each do not take 4 s."""
+    declare(server, folder, 'batch = { rows = 16, wait = "5ms" }')
+    answers = []
+    began = time.monotonic()
+    burst = [threading.Thread(target=lambda n=n: answers.append((n, *send(server.url, x=float(n), wait=0.1)))) for n in range(40)]
+    for thread in burst:
+        thread.start()
+    for thread in burst:
+        thread.join()
+    took = time.monotonic() - began
+    right = [answer.get("predictions") == [n + 200.0] for n, status, answer, _, _ in answers]
+    check("batch: each gets its own row back", len(right) == 40 and all(right), answers[:3])
+    check("batch: few calls", took < 2.5, took)
+    code, _, err = server.cli("apply", cwd=write(folder, "batch = { rows = 1 }"))
+    check("batch: one that cannot work", code == 2 and "2 to 10,000 rows" in err, (code, err))
+
+
+def write(folder, settings, deadline="2s"):
+    text = PROJECT.replace("PYTHON", PYTHON).replace('deadline = "2s"', f'deadline = "{deadline}"\n{settings}')
+    (folder / "project" / "trimtab.toml").write_text(text)
+    return folder / "project"
+
+
+def declare(server, folder, settings, deadline="2s"):
+    """Settings of serving; the version is loaded anew, and the old worker answers until the new one is there."""
+    before = set(workers(server))
+    code, _, err = server.cli("apply", cwd=write(folder, settings, deadline))
+    check(f"{settings} is taken", code == 0, err)
+    check(f"{settings} comes", until(lambda: workers(server) and version_of(server.url) == 2 and before - set(workers(server))), before)
+
+
 def scale(server, folder):
     """Workers come with the requests, and the last one goes; the stable window of a minute cannot be made shorter here, `idle` can."""
-    text = PROJECT.replace("PYTHON", PYTHON).replace('deadline = "2s"', 'deadline = "20s"\nscale = { min = 0, max = 3, target = 1, idle = "1s" }')
-    (folder / "project" / "trimtab.toml").write_text(text)
-    code, _, err = server.cli("apply", cwd=folder / "project")
-    check("scale: the file is taken", code == 0, err)
-    # The version is loaded anew: the old worker answers until the new one is there.
+    declare(server, folder, 'scale = { min = 0, max = 3, target = 1, idle = "1s" }', "20s")
     served = lambda: len(workers(server))  # noqa: E731
-    time.sleep(1)
     busy = Load(server.url, callers=8, wait=0.2)
     check("scale: workers come with a rush", until(lambda: served() >= 4), served())
     answers = busy.end()
@@ -273,14 +344,16 @@ def main():
         project.mkdir()
         (project / "trimtab.toml").write_text(PROJECT.replace("PYTHON", PYTHON))
         server = Server(BINARY, Path(folder) / "home")
+        atexit.register(server.stop)
         code, told, errors = server.cli("apply", cwd=project)
         assert code == 0, told + errors
         environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
         trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300)
         assert trained.returncode == 0, trained.stderr[-3000:]
         check("the model is served", until(lambda: version_of(server.url) == 1))
-        for part in (swap, kill, deadline, queue, params, limits):
+        for part in (swap, kill, deadline, queue, params, limits, grpc):
             part(server)
+        batch(server, Path(folder))
         scale(server, Path(folder))
         server.stop()
     failed = outcomes.count(False)

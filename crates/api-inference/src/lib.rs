@@ -6,6 +6,7 @@
 //! | `POST /invocations` | the same, when just one model is served |
 //! | `GET /ping` | 200 when a model is served |
 //! | `/v2/...` | the Open Inference Protocol (KServe V2): health, metadata, `POST /v2/models/MODEL/infer` |
+//! | `/inference.GRPCInferenceService/...` | the same over gRPC |
 //!
 //! Rows come as `dataframe_split`, `dataframe_records`, `instances` or `inputs` (rows or columns, named or in the model's order), or as CSV;
 //! values are scalars. What the model's signature wants is checked at the door.
@@ -14,6 +15,7 @@
 
 mod binary;
 mod error;
+mod grpc;
 mod rows;
 mod table;
 mod v2;
@@ -48,6 +50,7 @@ pub fn router(api: InferenceApi) -> Router {
         .route("/invocations", post(invoke_only))
         .route("/ping", get(ping))
         .merge(v2::routes())
+        .merge(grpc::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(api)
 }
@@ -78,8 +81,7 @@ async fn invoke(api: &InferenceApi, model: ModelName, headers: &HeaderMap, body:
 }
 
 async fn ping(State(api): State<InferenceApi>) -> (StatusCode, &'static str) {
-    let serves = api.gateway.status().iter().any(|model| model.versions.iter().any(|version| version.role == "champion"));
-    (if serves { StatusCode::OK } else { StatusCode::NOT_FOUND }, "\n")
+    (if v2::is_ready(&api) { StatusCode::OK } else { StatusCode::NOT_FOUND }, "\n")
 }
 
 /// `x-trimtab-version`: champion or canary, whatever the rows' share.

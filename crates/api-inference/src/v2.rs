@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use serving::{Answer, Call, Served};
 
 /// The output's name.
-const OUTPUT: &str = "predict";
+pub(crate) const OUTPUT: &str = "predict";
+pub(crate) const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
 
 pub(crate) fn routes() -> Router<InferenceApi> {
     Router::new()
@@ -97,13 +98,18 @@ struct Output {
 }
 
 async fn server() -> Json<Value> {
-    Json(json!({ "name": "trimtab", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"] }))
+    Json(json!({ "name": "trimtab", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
 }
 
 async fn ready(State(api): State<InferenceApi>) -> Response {
-    let is_ready = api.gateway.status().iter().any(|model| model.versions.iter().any(|version| version.role == "champion"));
+    let is_ready = is_ready(&api);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": is_ready }))).into_response()
+}
+
+/// Whether a model is served.
+pub(crate) fn is_ready(api: &InferenceApi) -> bool {
+    api.gateway.status().iter().any(|model| model.versions.iter().any(|version| version.role == "champion"))
 }
 
 async fn model_ready(State(api): State<InferenceApi>, Path(model): Path<String>) -> Result<Json<Value>, V2Error> {
@@ -118,41 +124,57 @@ async fn version_ready(State(api): State<InferenceApi>, Path((model, version)): 
     Ok(Json(json!({ "name": name, "ready": true })))
 }
 
-async fn model(State(api): State<InferenceApi>, Path(model): Path<String>) -> Result<Json<Value>, V2Error> {
+async fn model(State(api): State<InferenceApi>, Path(model): Path<String>) -> Result<Json<Metadata>, V2Error> {
     let name = ModelName::parse(&model)?;
     let served = api.gateway.served(&name, None)?;
-    Ok(Json(metadata(&name, &served)))
+    Ok(Json(Metadata::of(&name, &served)))
 }
 
-async fn version(State(api): State<InferenceApi>, Path((model, version)): Path<(String, String)>) -> Result<Json<Value>, V2Error> {
+async fn version(State(api): State<InferenceApi>, Path((model, version)): Path<(String, String)>) -> Result<Json<Metadata>, V2Error> {
     let name = ModelName::parse(&model)?;
     let served = api.gateway.served(&name, Some(number(&version)?))?;
-    Ok(Json(metadata(&name, &served)))
+    Ok(Json(Metadata::of(&name, &served)))
 }
 
-fn number(version: &str) -> Result<VersionNumber, Refusal> {
+pub(crate) fn number(version: &str) -> Result<VersionNumber, Refusal> {
     let refusal = || Refusal::not_found("serve/version", format!("`{version}` is no version")).hint("a number, or leave it out");
     version.parse().map(VersionNumber).map_err(|_| refusal())
 }
 
-fn metadata(name: &ModelName, served: &Served) -> Value {
-    let input = |name: &str, kind: &ColumnType| json!({ "name": name, "datatype": datatype(kind), "shape": [-1, 1] });
-    let inputs: Vec<Value> = match (&served.signature.inputs, served.keys.is_empty()) {
-        (_, false) => served.keys.iter().map(|key| input(key, &ColumnType::String)).collect(),
-        (Inputs::Columns(columns), true) => {
-            let named = columns.iter().enumerate();
-            named.map(|(at, column)| input(&column.name.clone().unwrap_or_else(|| at.to_string()), &column.kind)).collect()
-        }
-        (Inputs::Table { kind, width }, true) => {
-            vec![json!({ "name": "input", "datatype": datatype(kind), "shape": [-1, width.map_or(-1, |width| width as i64)] })]
-        }
-        (Inputs::Unknown | Inputs::Other(_), true) => Vec::new(),
-    };
-    let output = served.signature.output.as_ref().map_or("FP64", datatype);
-    json!({
-        "name": name, "versions": [served.version.to_string()], "platform": "mlflow",
-        "inputs": inputs, "outputs": [{ "name": OUTPUT, "datatype": output, "shape": [-1, 1] }],
-    })
+/// What a model takes and gives.
+#[derive(Debug, Serialize)]
+pub(crate) struct Metadata {
+    pub(crate) name: String,
+    pub(crate) versions: Vec<String>,
+    pub(crate) platform: &'static str,
+    pub(crate) inputs: Vec<TensorMetadata>,
+    pub(crate) outputs: Vec<TensorMetadata>,
+}
+
+/// -1: any size.
+#[derive(Debug, Serialize)]
+pub(crate) struct TensorMetadata {
+    pub(crate) name: String,
+    pub(crate) datatype: &'static str,
+    pub(crate) shape: [i64; 2],
+}
+
+impl Metadata {
+    pub(crate) fn of(name: &ModelName, served: &Served) -> Metadata {
+        let tensor =
+            |name: &str, kind: &ColumnType, width: i64| TensorMetadata { name: name.into(), datatype: datatype(kind), shape: [-1, width] };
+        let inputs = match (&served.signature.inputs, served.keys.is_empty()) {
+            (_, false) => served.keys.iter().map(|key| tensor(key, &ColumnType::String, 1)).collect(),
+            (Inputs::Columns(columns), true) => {
+                let named = columns.iter().enumerate();
+                named.map(|(at, column)| tensor(&column.name.clone().unwrap_or_else(|| at.to_string()), &column.kind, 1)).collect()
+            }
+            (Inputs::Table { kind, width }, true) => vec![tensor("input", kind, width.map_or(-1, |width| width as i64))],
+            (Inputs::Unknown | Inputs::Other(_), true) => Vec::new(),
+        };
+        let outputs = vec![tensor(OUTPUT, served.signature.output.as_ref().unwrap_or(&ColumnType::Double), 1)];
+        Metadata { name: name.to_string(), versions: vec![served.version.to_string()], platform: "mlflow", inputs, outputs }
+    }
 }
 
 fn datatype(kind: &ColumnType) -> &'static str {
@@ -194,17 +216,8 @@ async fn answer(
         Refusal::invalid("request/json", format!("the body is not a V2 request: {error}"))
             .hint("send {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}")
     })?;
-    if let Some(other) = request.outputs.iter().find(|wanted| wanted.name != OUTPUT) {
-        return Err(Refusal::invalid("request/output", format!("there is no output `{}`", other.name))
-            .hint(format!("the output is `{OUTPUT}`"))
-            .into());
-    }
+    know_outputs(request.outputs.iter().map(|wanted| wanted.name.as_str()))?;
     let records = table(request.inputs, &mut raw, &served)?;
-    if !raw.is_empty() {
-        return Err(Refusal::invalid("request/binary", format!("{} bytes belong to no input", raw.len()))
-            .hint("binary_data_size says how many an input has")
-            .into());
-    }
     let wanted = if version.is_some() { version } else { crate::wanted_version(headers)? };
     let answers = api.gateway.call(&name, Call { rows: rows::requests(records)?, wanted, ..Call::default() }).await?;
     let wants = request.outputs.first().and_then(|wanted| wanted.parameters.binary_data);
@@ -212,8 +225,15 @@ async fn answer(
     Ok(respond(name, request.id, &served.signature, answers, in_binary))
 }
 
-/// The inputs as rows.
-fn table(inputs: Vec<Tensor>, raw: &mut &[u8], served: &Served) -> Result<Vec<Record>, Refusal> {
+/// There is one output.
+pub(crate) fn know_outputs<'a>(mut wanted: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    wanted.find(|name| *name != OUTPUT).map_or(Ok(()), |other| {
+        Err(Refusal::invalid("request/output", format!("there is no output `{other}`")).hint(format!("the output is `{OUTPUT}`")))
+    })
+}
+
+/// The inputs as rows; all of `raw` belongs to them.
+pub(crate) fn table(inputs: Vec<Tensor>, raw: &mut &[u8], served: &Served) -> Result<Vec<Record>, Refusal> {
     let mut columns: IndexMap<String, Vec<Value>> = IndexMap::new();
     let only = inputs.len() == 1;
     for input in inputs {
@@ -237,13 +257,23 @@ fn table(inputs: Vec<Tensor>, raw: &mut &[u8], served: &Served) -> Result<Vec<Re
                     .hint("send one input a column, or one input for all"));
             }
             let rows = values.chunks(width.max(1)).map(<[Value]>::to_vec).collect();
+            nothing_left(raw)?;
             return rows::of_rows(rows, &at, served.names.as_deref());
         }
         if columns.insert(input.name.clone(), values).is_some() {
             return Err(Refusal::invalid("request/columns", format!("input `{}` is there twice", input.name)).at("inputs"));
         }
     }
+    nothing_left(raw)?;
     rows::of_columns(columns, "inputs")
+}
+
+fn nothing_left(raw: &[u8]) -> Result<(), Refusal> {
+    if raw.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} bytes belong to no input", raw.len());
+    Err(Refusal::invalid("request/binary", what).hint("binary_data_size says how many an input has"))
 }
 
 /// A table of one column need not have the column's name.
@@ -279,7 +309,7 @@ fn respond(model_name: ModelName, id: Option<String>, signature: &Signature, ans
 }
 
 /// The datatype that holds every value.
-fn kind(values: &[Scalar], signature: &Signature) -> &'static str {
+pub(crate) fn kind(values: &[Scalar], signature: &Signature) -> &'static str {
     let all = |is: fn(&Scalar) -> bool| !values.is_empty() && values.iter().all(is);
     if all(|value| matches!(value, Scalar::Bool(_))) {
         "BOOL"

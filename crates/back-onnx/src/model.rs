@@ -23,6 +23,7 @@ pub(crate) struct OnnxModel {
     free: Arc<Semaphore>,
     queue: Semaphore,
     signature: Signature,
+    lanes: usize,
 }
 
 impl OnnxModel {
@@ -41,6 +42,7 @@ impl OnnxModel {
             sessions: Arc::new(Mutex::new(sessions)),
             queue: Semaphore::new(QUEUE),
             signature,
+            lanes: count,
         })
     }
 }
@@ -85,6 +87,10 @@ impl ModelHandle for OnnxModel {
         let all = self.sessions.lock().len().max(1) as u32;
         let _ = self.free.acquire_many(all).await;
         self.sessions.lock().clear();
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes
     }
 
     fn crashes(&self) -> u64 {

@@ -298,6 +298,10 @@ impl ModelHandle for PythonModelHandle {
         }
     }
 
+    fn lanes(&self) -> usize {
+        self.0.scale.map_or(1, |scale| scale.max.max(1) as usize)
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         self.0.pace.back_in(Instant::now()).or_else(|| self.0.wait(self.0.waiting()))
     }

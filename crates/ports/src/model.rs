@@ -91,6 +91,10 @@ pub trait ModelHandle: Send + Sync {
         }
         self.predict(rows, deadline).await
     }
+    /// Calls that it answers at a time.
+    fn lanes(&self) -> usize {
+        1
+    }
     /// How long until one that is busy, or that starts again, is likely to answer; `None` where nothing is known.
     fn retry_after(&self) -> Option<std::time::Duration> {
         None

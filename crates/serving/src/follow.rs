@@ -32,7 +32,7 @@ impl Gateway {
         let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
         let old = self.routes.read().get(model).cloned();
         let spec = serve_spec(declared.as_ref());
-        self.pool.use_settings(model, spec.runtime, spec.scale);
+        self.pool.use_settings(model, &spec);
         let mut broken = None;
         let champion = match deployment.champion {
             None => None,

@@ -6,6 +6,7 @@
 //! before it goes out, or is marked as unlogged and counted; a swap of versions drops no request, because a request holds
 //! the model that it began with; only shadow copies may be dropped, and are counted; what a canary fails, the champion answers.
 
+mod batch;
 mod canary;
 mod follow;
 mod gateway;
@@ -14,6 +15,11 @@ mod pool;
 mod route;
 mod shadow;
 mod signature;
+
+/// Refuses a `[model.NAME.serve]` that cannot work; the place is within the model's table.
+pub fn check(spec: &domain::spec::ServeSpec) -> Result<(), domain::Refusal> {
+    spec.batch.as_ref().map_or(Ok(()), batch::check)
+}
 
 pub use gateway::{Answer, Call, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError, Served};
 pub use labels::{Label, LabelDesk};

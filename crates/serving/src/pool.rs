@@ -1,7 +1,8 @@
 //! Loaded models by version: the gate, the shadow and the champion use the same worker.
 
+use crate::batch::Batched;
 use domain::entity::{AppliedProject, ModelVersion};
-use domain::spec::{RuntimeSpec, ScaleSpec};
+use domain::spec::{BatchSpec, RuntimeSpec, ScaleSpec, ServeSpec};
 use domain::{Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
 use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 type Key = (ModelName, VersionNumber);
-type Settings = (RuntimeSpec, Option<ScaleSpec>);
+type Settings = (RuntimeSpec, Option<ScaleSpec>, Option<BatchSpec>);
 type Cell = Arc<OnceCell<Arc<dyn ModelHandle>>>;
 
 /// Loads each version once and keeps it until it is let go. A request that holds a handle may finish with it.
@@ -19,6 +20,10 @@ pub struct ModelPool {
     runtime: Arc<dyn ModelRuntime>,
     loaded: Mutex<HashMap<Key, Cell>>,
     settings: Mutex<HashMap<ModelName, Settings>>,
+}
+
+fn settings(serve: &ServeSpec) -> Settings {
+    (serve.runtime, serve.scale, serve.batch)
 }
 
 impl ModelPool {
@@ -44,14 +49,19 @@ impl ModelPool {
             found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
         let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
         let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
-        let (runtime, scale) = serve.map_or_else(Default::default, |serve| (serve.runtime, serve.scale));
-        self.runtime.load(&ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path, runtime, scale }).await
+        let (runtime, scale, batch) = serve.map_or_else(Default::default, settings);
+        let files = ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path, runtime, scale };
+        let handle = self.runtime.load(&files).await?;
+        Ok(match batch {
+            Some(batch) => Arc::new(Batched::over(handle, batch)),
+            None => handle,
+        })
     }
 
-    /// What shall answer for the model from now on, and by how many workers. Other settings than before mean that its versions are loaded
-    /// anew; who holds a handle goes on with it.
-    pub fn use_settings(&self, model: &ModelName, runtime: RuntimeSpec, scale: Option<ScaleSpec>) {
-        let settings = (runtime, scale);
+    /// What shall answer for the model from now on, by how many workers, and how much at a time. Other settings than before mean that its
+    /// versions are loaded anew; who holds a handle goes on with it.
+    pub fn use_settings(&self, model: &ModelName, serve: &ServeSpec) {
+        let settings = settings(serve);
         let before = self.settings.lock().insert(model.clone(), settings);
         if before.is_some_and(|before| before != settings) {
             self.loaded.lock().retain(|(of, _), _| of != model);

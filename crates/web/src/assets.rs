@@ -1,6 +1,6 @@
 //! Styles and scripts, inside the binary.
 
-use crate::page::{PageError, not_found};
+use crate::page::{PageError, no_page};
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -63,7 +63,7 @@ pub(crate) fn address(name: &str) -> Option<String> {
 
 /// `GET /assets/NAME`.
 pub(crate) async fn serve(Path(name): Path<String>, Query(asked): Query<Version>, headers: HeaderMap) -> Response {
-    let Some(asset) = ASSETS.get(&name) else { return not_found().await.into_response() };
+    let Some(asset) = ASSETS.get(&name) else { return no_page() };
     let keep = if asked.v.as_deref() == Some(asset.tag.as_str()) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let quoted = format!("\"{}\"", asset.tag);
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == quoted.as_bytes());

@@ -1,7 +1,7 @@
 //! How a page is rendered, and what is shown when there is none.
 
 use crate::assets;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use domain::{Fault, Refusal};
 use minijinja::value::Serde;
@@ -83,9 +83,21 @@ fn lost(status: StatusCode, what: &str) -> Response {
     }
 }
 
-/// The fallback.
-pub(crate) async fn not_found() -> impl IntoResponse {
+/// The page that says so.
+pub(crate) fn no_page() -> Response {
     lost(StatusCode::NOT_FOUND, "no page has this address")
+}
+
+/// The fallback: a page for readers, a problem for programs.
+pub(crate) async fn not_found(method: Method, uri: Uri) -> Response {
+    if !uri.path().starts_with("/api/") {
+        return no_page();
+    }
+    let problem = serde_json::json!({
+        "type": "about:blank", "title": "not found", "status": 404, "code": "request/path",
+        "detail": format!("{method} {} is no request of this server", uri.path()), "hint": "GET /api/v1/openapi.json lists them",
+    });
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], problem.to_string()).into_response()
 }
 
 /// A whole page; `section` is the part of the navigation that it belongs to.

@@ -118,6 +118,29 @@ pub struct ServeSpec {
     /// How many Python workers there are; none: one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleSpec>,
+    /// Requests that come close together are one call of the model; none: each is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchSpec>,
+}
+
+/// `batch = { rows = 32, wait = "2ms" }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSpec {
+    /// Rows of one call, at most.
+    #[serde(default = "thirty_two")]
+    pub rows: u32,
+    /// How long a first request waits for others when a worker is free.
+    #[serde(default = "no_time")]
+    pub wait: Span,
+}
+
+fn thirty_two() -> u32 {
+    32
+}
+
+fn no_time() -> Span {
+    Span::from_ms(0)
 }
 
 /// `scale = { min = 0, max = 4, target = 1, idle = "5m" }`: workers come and go with the requests that are under way.

@@ -6,6 +6,7 @@ mod commits;
 mod conformance;
 mod dossier;
 mod facts;
+mod listener;
 mod native;
 mod origin;
 mod project;

@@ -4,11 +4,9 @@ use super::{App, AppConfig, LocalPorts, OnProject};
 use crate::home::{Home, ServerInfo};
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
 use domain::entity::AppliedProject;
 use ports::{Clock, Poster};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +71,7 @@ impl Server {
         let webhooks = WebhookWorker::new(app.ports.store.clone(), poster, app.ports.clock.clone());
         let webhook_stop = stopping.clone();
         let posting = tokio::spawn(async move { webhooks.run(webhook_stop).await });
-        let serving = tokio::spawn(serve(listener, router, stopping.clone()));
+        let serving = tokio::spawn(super::listener::serve(listener, router, stopping.clone()));
         let keeping = tokio::spawn(keep_house(app.clone(), stopping.clone(), config.replay));
         let starting = tokio::spawn(start_pipelines(app.clone(), stopping, config.announce, config.replay));
         if config.announce {
@@ -160,22 +158,6 @@ async fn routes(app: &Arc<App>, url: &str, closing: &CancellationToken, poster: 
         .merge(api_native::router(native))
         .merge(web::router(pages))
         .layer(axum::middleware::from_fn(super::origin::guard)))
-}
-
-async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
-    // Answers are small and waited for: without this, some wait 40 ms for an acknowledgement that is being delayed.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays with delayed answers");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let asked = async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(asked).await {
-        tracing::error!(%error, "the listener ended");
-    }
 }
 
 async fn keep_house(app: Arc<App>, mut stopping: watch::Receiver<bool>, replay: bool) {

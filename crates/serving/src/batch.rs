@@ -1,0 +1,291 @@
+//! Micro-batching: requests that come close together are one call of the model, and get their own rows back.
+//!
+//! While all of a version's workers are busy, what comes meanwhile gathers, so an idle model answers at once; `wait` lets a first request wait
+//! for others besides. Only requests of the same columns and params are joined. Where a model refuses a joined call, each request is asked
+//! alone: nobody is refused for the row of another.
+
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use domain::spec::BatchSpec;
+use domain::{Kind, Refusal, Scalar};
+use ports::{ModelHandle, Params, PredictError, Signature};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Requests that may wait to be joined.
+const QUEUE: usize = 1024;
+
+/// Refuses settings that cannot work.
+pub(crate) fn check(spec: &BatchSpec) -> Result<(), Refusal> {
+    let bad = |what: &str, hint: &str| Err(Refusal::invalid("serve/batch", what).at("serve.batch").hint(hint));
+    if spec.rows < 2 || spec.rows as usize > crate::gateway::MAX_ROWS {
+        return bad("a batch has 2 to 10,000 rows", "batch = { rows = 32, wait = \"2ms\" }");
+    }
+    if spec.wait.duration() > Duration::from_secs(1) {
+        return bad("a request waits a second for others at most", "wait = \"2ms\"");
+    }
+    Ok(())
+}
+
+/// A version whose requests are joined.
+pub(crate) struct Batched {
+    inner: Arc<dyn ModelHandle>,
+    waiting: mpsc::Sender<Waiting>,
+    rows: usize,
+}
+
+struct Waiting {
+    rows: RecordBatch,
+    params: Params,
+    until: Instant,
+    answer: oneshot::Sender<Result<Vec<Scalar>, PredictError>>,
+}
+
+impl Batched {
+    pub(crate) fn over(inner: Arc<dyn ModelHandle>, spec: BatchSpec) -> Batched {
+        let (waiting, comes) = mpsc::channel(QUEUE);
+        tokio::spawn(gather(inner.clone(), spec, comes));
+        Batched { inner, waiting, rows: spec.rows as usize }
+    }
+}
+
+#[async_trait]
+impl ModelHandle for Batched {
+    async fn predict(&self, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        self.predict_with(rows, &Params::default(), deadline).await
+    }
+
+    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+        if rows.num_rows() >= self.rows {
+            return self.inner.predict_with(rows, params, deadline).await;
+        }
+        let (answer, comes) = oneshot::channel();
+        let until = Instant::now() + deadline;
+        if self.waiting.try_send(Waiting { rows: rows.clone(), params: params.clone(), until, answer }).is_err() {
+            let refusal = Refusal::new(Kind::Busy, "serve/busy", format!("{QUEUE} requests wait for the model already"));
+            let refusal = refusal.hint("send it again when Retry-After says");
+            return Err(self.inner.retry_after().map_or(refusal.clone(), |wait| refusal.retry_after(wait)).into());
+        }
+        match tokio::time::timeout_at(until, comes).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(PredictError::Unavailable("the model is being stopped".into()))),
+            Err(_) => Err(PredictError::Timeout),
+        }
+    }
+
+    fn lanes(&self) -> usize {
+        self.inner.lanes()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.inner.retry_after()
+    }
+
+    async fn stop(&self) {
+        self.inner.stop().await;
+    }
+
+    fn crashes(&self) -> u64 {
+        self.inner.crashes()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+}
+
+/// Joins what comes, as many calls at a time as the version has lanes. Ends with the handle.
+async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::Receiver<Waiting>) {
+    let (most, lanes) = (spec.rows as usize, Arc::new(Semaphore::new(inner.lanes().max(1))));
+    let mut left_over = None;
+    loop {
+        let first = match left_over.take() {
+            Some(first) => first,
+            None => match comes.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let Ok(lane) = lanes.clone().acquire_owned().await else { return };
+        let mut count = first.rows.num_rows();
+        let mut joined = vec![first];
+        let end = Instant::now() + spec.wait.duration();
+        // What is there already is taken even when the wait is over.
+        while count < most
+            && let Ok(Some(next)) = tokio::time::timeout_at(end, comes.recv()).await
+        {
+            if count + next.rows.num_rows() > most || next.rows.schema() != joined[0].rows.schema() || next.params != joined[0].params {
+                left_over = Some(next);
+                break;
+            }
+            count += next.rows.num_rows();
+            joined.push(next);
+        }
+        let inner = inner.clone();
+        tokio::spawn(async move {
+            answer(&*inner, joined).await;
+            drop(lane);
+        });
+    }
+}
+
+async fn answer(inner: &dyn ModelHandle, mut joined: Vec<Waiting>) {
+    // Who waited too long has gone.
+    joined.retain(|waiting| !waiting.answer.is_closed());
+    let Some(first) = joined.first() else { return };
+    let rows = match joined.len() {
+        1 => Ok(first.rows.clone()),
+        _ => concat_batches(&first.rows.schema(), joined.iter().map(|waiting| &waiting.rows)),
+    };
+    let until = joined.iter().map(|waiting| waiting.until).max().unwrap_or_else(Instant::now);
+    let answered = match rows {
+        Ok(rows) => inner.predict_with(&rows, &first.params, left(until)).await,
+        Err(error) => Err(Refusal::invalid("serve/input", error.to_string()).into()),
+    };
+    match answered {
+        Ok(values) => {
+            let mut values = values.into_iter();
+            for waiting in joined {
+                let own = values.by_ref().take(waiting.rows.num_rows()).collect();
+                let _ = waiting.answer.send(Ok(own));
+            }
+        }
+        Err(PredictError::Refused(_)) if joined.len() > 1 => {
+            for waiting in joined {
+                let own = inner.predict_with(&waiting.rows, &waiting.params, left(waiting.until)).await;
+                let _ = waiting.answer.send(own);
+            }
+        }
+        Err(error) => {
+            for waiting in joined {
+                let own = match &error {
+                    PredictError::Refused(refusal) => refusal.clone().into(),
+                    PredictError::Unavailable(why) => PredictError::Unavailable(why.clone()),
+                    PredictError::Timeout => PredictError::Timeout,
+                };
+                let _ = waiting.answer.send(Err(own));
+            }
+        }
+    }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow::array::{ArrayRef, AsArray, Float64Array};
+    use arrow::datatypes::Float64Type;
+    use domain::Span;
+    use parking_lot::Mutex;
+
+    /// Doubles its column; takes 10 ms a call; refuses what is negative; keeps the sizes of its calls.
+    #[derive(Default)]
+    struct Doubles {
+        calls: Mutex<Vec<usize>>,
+        lanes: usize,
+        signature: Signature,
+    }
+
+    #[async_trait]
+    impl ModelHandle for Doubles {
+        async fn predict(&self, rows: &RecordBatch, _: Duration) -> Result<Vec<Scalar>, PredictError> {
+            self.calls.lock().push(rows.num_rows());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let values = rows.column(0).as_primitive::<Float64Type>();
+            if values.iter().flatten().any(|value| value < 0.0) {
+                return Err(Refusal::invalid("serve/model_raised", "negative").into());
+            }
+            Ok(values.iter().map(|value| Scalar::Float(2.0 * value.unwrap())).collect())
+        }
+        fn lanes(&self) -> usize {
+            self.lanes
+        }
+        async fn stop(&self) {}
+        fn crashes(&self) -> u64 {
+            0
+        }
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+    }
+
+    fn rows(name: &str, values: Vec<f64>) -> RecordBatch {
+        RecordBatch::try_from_iter([(name, Arc::new(Float64Array::from(values)) as ArrayRef)]).unwrap()
+    }
+
+    fn batched(rows: u32, wait_ms: i64, lanes: usize) -> (Arc<Doubles>, Arc<Batched>) {
+        let model = Arc::new(Doubles { lanes, ..Doubles::default() });
+        (model.clone(), Arc::new(Batched::over(model, BatchSpec { rows, wait: Span::from_ms(wait_ms) })))
+    }
+
+    async fn ask(handle: Arc<Batched>, rows: RecordBatch) -> Result<Vec<Scalar>, PredictError> {
+        handle.predict(&rows, Duration::from_secs(5)).await
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_the_model_is_busy_is_answered_in_one_call() {
+        let (model, handle) = batched(8, 0, 1);
+        let asked: Vec<_> =
+            (0..20).map(|n| tokio::spawn(ask(handle.clone(), rows("x", (0..=n % 3).map(|m| f64::from(100 * n + m)).collect())))).collect();
+        for (n, asked) in asked.into_iter().enumerate() {
+            let expected: Vec<Scalar> = (0..=n % 3).map(|m| Scalar::Float(2.0 * (100 * n + m) as f64)).collect();
+            assert_eq!(asked.await.unwrap().unwrap(), expected);
+        }
+        let calls = model.calls.lock().clone();
+        assert_eq!(calls.iter().sum::<usize>(), 39);
+        assert!(calls.len() <= 7 && calls.iter().all(|count| *count <= 8), "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn a_first_request_waits_for_others_when_the_file_says_so() {
+        for (wait, expected) in [(0, vec![1, 1]), (1_000, vec![2])] {
+            let (model, handle) = batched(2, wait, 1);
+            let first = tokio::spawn(ask(handle.clone(), rows("x", vec![1.0])));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            ask(handle, rows("x", vec![2.0])).await.unwrap();
+            first.await.unwrap().unwrap();
+            assert_eq!(*model.calls.lock(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_refused_for_the_row_of_another() {
+        let (model, handle) = batched(8, 5, 1);
+        let asked: Vec<_> = [1.0, -1.0, 3.0].map(|x| tokio::spawn(ask(handle.clone(), rows("x", vec![x])))).into();
+        let mut answers = Vec::new();
+        for asked in asked {
+            answers.push(asked.await.unwrap().ok());
+        }
+        assert_eq!(answers, [Some(vec![Scalar::Float(2.0)]), None, Some(vec![Scalar::Float(6.0)])]);
+        assert_eq!(*model.calls.lock(), [3, 1, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn other_columns_and_other_params_are_another_call() {
+        let (model, handle) = batched(8, 5, 1);
+        let asked: Vec<_> = ["x", "x", "y"].map(|name| tokio::spawn(ask(handle.clone(), rows(name, vec![1.0])))).into();
+        for asked in asked {
+            asked.await.unwrap().unwrap();
+        }
+        assert_eq!(*model.calls.lock(), [2, 1]);
+        // As many rows as a batch has are a call of their own.
+        ask(handle, rows("x", vec![1.0; 9])).await.unwrap();
+        assert_eq!(model.calls.lock().last(), Some(&9));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_passes_in_the_queue_too() {
+        let (_, handle) = batched(2, 0, 1);
+        let first = tokio::spawn(ask(handle.clone(), rows("x", vec![1.0])));
+        tokio::task::yield_now().await;
+        let late = handle.predict(&rows("x", vec![1.0]), Duration::from_millis(3)).await;
+        assert!(matches!(late, Err(PredictError::Timeout)), "{late:?}");
+        first.await.unwrap().unwrap();
+    }
+}
