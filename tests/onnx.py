@@ -7,6 +7,7 @@ PYTHON has what python/requirements-test.txt lists. The last line is `N passed, 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,11 +50,11 @@ MIXED = [{"f0": 0.5, "f1": None, "c": "a", "n": 3.0}, {"f0": -2.0, "f1": 0.1, "c
 NAMES = ["boosted", "labels", "mixed", "odd"]
 
 
-def project(runtime):
+def project(runtime, more=""):
     kinds = {"boosted": "regression", "odd": "regression"}
     declared = "".join(
         f'[model.{name}]\ntask = "{kinds.get(name, "classification")}"\nmetric = "{"mae" if name in kinds else "accuracy"}"\n'
-        f'[model.{name}.serve]\nruntime = "{runtime}"\n' for name in NAMES
+        f'[model.{name}.serve]\nruntime = "{runtime}"\n{more}' for name in NAMES
     )
     return '[project]\nname = "onnx"\n' + declared
 
@@ -66,6 +67,19 @@ def until(what, condition):
             return found
         time.sleep(0.1)
     raise AssertionError(f"{what} did not come to pass")
+
+
+def below(parent, words):
+    """Processes of a parent by a word of their command."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and int(folder.joinpath("stat").read_text().rsplit(") ", 1)[1].split()[1]) == parent:
+                if words in folder.joinpath("cmdline").read_bytes():
+                    found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
 
 
 def main():
@@ -84,8 +98,8 @@ def main():
         assert trained.returncode == 0, trained.stderr[-3000:]
         log = folder / "server.log"
 
-        def apply(runtime):
-            (folder / "trimtab.toml").write_text(project(runtime))
+        def apply(runtime, more=""):
+            (folder / "trimtab.toml").write_text(project(runtime, more))
             code, _, err = server.cli("apply", cwd=folder)
             assert code == 0, err
 
@@ -123,6 +137,16 @@ def main():
         server.kill()
         server.start()
         check("the copies are there after a restart", answers() == by_onnx)
+        apply("onnx", "isolate = true\n")
+        children = until("a process for each copy", lambda: len(found := below(server.process.pid, b"onnx-worker")) == 3 and found)
+        check("in a process of its own it answers the same", answers() == by_onnx)
+        status, answer = server.ask("/serve/boosted/invocations", raw=json.dumps({"dataframe_records": [{"f0": "warm"}]}).encode())
+        check("and refuses the same", status == 400, (status, answer))
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        seen = {server.ask("/serve/boosted/invocations", raw=json.dumps({"dataframe_records": ROWS}).encode())[0] for _ in range(20)}
+        check("its death is told by 503, or mended before anybody asks", seen <= {200, 503}, seen)
+        check("and it comes back", answers() == by_onnx and not set(children) & set(below(server.process.pid, b"onnx-worker")))
         server.stop()
     failed = outcomes.count(False)
     print(f"{len(outcomes) - failed} passed, {failed} failed")

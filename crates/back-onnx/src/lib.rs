@@ -2,18 +2,22 @@
 //!
 //! A version whose files are ONNX, or whose ONNX copy was proven to answer as it does, is answered by the ONNX runtime in this process: tens
 //! of microseconds a row instead of the milliseconds of a worker. Its shared library is that of the project's own onnxruntime package, opened
-//! when the first such model loads. Every other version goes to the runtime behind this one, with the reason in the log.
+//! when the first such model loads. Every other version goes to the runtime behind this one, with the reason in the log. Where the file says
+//! `isolate = true`, the runtime behind this one keeps a child that answers ([`answer_frames`]).
 //!
 //! Invariants: nothing is converted or unpickled in this process; a model without a copy, or without the library, is served all the same.
 
+mod child;
 mod feed;
 mod model;
+
+pub use child::answer_frames;
 
 use async_trait::async_trait;
 use domain::spec::RuntimeSpec;
 use ort::environment::Environment;
 use parking_lot::Mutex;
-use ports::{LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy};
+use ports::{LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, OnnxFiles};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,7 +36,8 @@ impl OnnxRuntime {
         OnnxRuntime { converter, other }
     }
 
-    async fn open(&self, files: &ModelFiles) -> Result<Option<Arc<dyn ModelHandle>>, LoadError> {
+    /// `None`: a worker shall answer, as `files` then says.
+    async fn open(&self, files: &mut ModelFiles) -> Result<Option<Arc<dyn ModelHandle>>, LoadError> {
         let OnnxCopy { signature, library, model, compared, why } = self.converter.onnx(files, files.runtime == RuntimeSpec::Onnx).await?;
         let (name, version) = (&files.model, files.version);
         let (Some(library), Some(copy)) = (library, model) else {
@@ -45,6 +50,11 @@ impl OnnxRuntime {
             }
             return Ok(None);
         };
+        if files.isolate {
+            tracing::info!(model = %name, %version, "served by ONNX in a process of its own");
+            files.onnx = Some(OnnxFiles { library, model: copy });
+            return Ok(None);
+        }
         let opened = tokio::task::spawn_blocking(move || model::OnnxModel::open(&library, &copy, signature)).await;
         match opened.map_err(|e| domain::Fault::because("opening an ONNX model", e))? {
             Ok(opened) => {
@@ -67,12 +77,13 @@ impl OnnxRuntime {
 #[async_trait]
 impl ModelRuntime for OnnxRuntime {
     async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError> {
+        let mut files = files.clone();
         if files.runtime != RuntimeSpec::Python
-            && let Some(handle) = self.open(files).await?
+            && let Some(handle) = self.open(&mut files).await?
         {
             return Ok(handle);
         }
-        self.other.load(files).await
+        self.other.load(&files).await
     }
 }
 

@@ -4,6 +4,7 @@ use crate::feed::{feeds, values};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::{Kind, Refusal, Scalar};
+use ort::environment::Environment;
 use ort::session::Session;
 use parking_lot::Mutex;
 use ports::{ModelHandle, PredictError, Signature};
@@ -30,12 +31,7 @@ impl OnnxModel {
     pub(crate) fn open(library: &Path, copy: &Path, signature: Signature) -> Result<OnnxModel, String> {
         let environment = crate::environment(library)?;
         let count = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let open = || -> Result<Session, ort::Error> {
-            let builder = Session::builder(&environment)?.with_intra_threads(1)?.with_inter_threads(1)?;
-            let mut builder = builder.with_intra_op_spinning(false)?;
-            builder.commit_from_file(copy)
-        };
-        let sessions: Result<Vec<Session>, ort::Error> = (0..count).map(|_| open()).collect();
+        let sessions: Result<Vec<Session>, ort::Error> = (0..count).map(|_| open_session(&environment, copy)).collect();
         let sessions = sessions.map_err(|error| format!("the model does not load: {error}"))?;
         Ok(OnnxModel {
             free: Arc::new(Semaphore::new(sessions.len())),
@@ -47,15 +43,24 @@ impl OnnxModel {
     }
 }
 
+/// A session that runs on the thread that asks.
+pub(crate) fn open_session(environment: &Environment, copy: &Path) -> Result<Session, ort::Error> {
+    let builder = Session::builder(environment)?.with_intra_threads(1)?.with_inter_threads(1)?;
+    builder.with_intra_op_spinning(false)?.commit_from_file(copy)
+}
+
+/// One value a row of the model's first output.
+pub(crate) fn run_session(session: &mut Session, rows: &RecordBatch) -> Result<Vec<Scalar>, PredictError> {
+    let feeds = feeds(session.inputs(), rows)?;
+    let outputs = session.run(feeds.as_slice()).map_err(|error| Refusal::invalid("serve/model_raised", error.to_string()))?;
+    Ok(values(&outputs[0], rows.num_rows())?)
+}
+
 fn run(sessions: &Mutex<Vec<Session>>, rows: &RecordBatch) -> Result<Vec<Scalar>, PredictError> {
     let Some(mut session) = sessions.lock().pop() else { return Err(PredictError::Unavailable("no session is free".into())) };
-    let answer = feeds(session.inputs(), rows).and_then(|feeds| {
-        let outputs = session.run(feeds.as_slice());
-        let outputs = outputs.map_err(|error| Refusal::invalid("serve/model_raised", error.to_string()))?;
-        values(&outputs[0], rows.num_rows())
-    });
+    let answer = run_session(&mut session, rows);
     sessions.lock().push(session);
-    Ok(answer?)
+    answer
 }
 
 #[async_trait]

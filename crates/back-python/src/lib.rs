@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use domain::{Fault, Refusal};
 use model::PythonModel;
 use parking_lot::Mutex;
-use ports::{ArtifactExt, ArtifactStore, LoadError, ModelFiles, ModelHandle, ModelRuntime};
+use ports::{ArtifactExt, ArtifactStore, LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxFiles};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use worker::Worker;
@@ -34,13 +34,23 @@ pub(crate) struct Shared {
     folder: PathBuf,
     python: Mutex<PathBuf>,
     spare: Mutex<Option<Worker>>,
+    /// This server's own program, which has a command that answers by ONNX.
+    program: PathBuf,
+}
+
+/// What a worker loads.
+pub(crate) struct Source {
+    pub(crate) folder: PathBuf,
+    /// An ONNX model, for a process that opens nothing else.
+    pub(crate) onnx: Option<OnnxFiles>,
 }
 
 impl PythonRuntime {
-    /// A runtime that keeps copies of models below `folder`, with `python` found on the path until told otherwise.
-    pub fn new(artifacts: Arc<dyn ArtifactStore>, folder: &Path) -> PythonRuntime {
-        let shared = Shared { artifacts, folder: folder.into(), python: Mutex::new("python3".into()), spare: Mutex::default() };
-        PythonRuntime { shared: Arc::new(shared) }
+    /// A runtime that keeps copies of models below `folder`, with `python` found on the path until told otherwise. `program` answers by ONNX,
+    /// when called `program onnx-worker --library FILE --model FILE`.
+    pub fn new(artifacts: Arc<dyn ArtifactStore>, folder: &Path, program: PathBuf) -> PythonRuntime {
+        let (python, spare) = (Mutex::new("python3".into()), Mutex::default());
+        PythonRuntime { shared: Arc::new(Shared { artifacts, folder: folder.into(), python, spare, program }) }
     }
 
     /// The interpreter of workers that are started from now on.
@@ -85,10 +95,13 @@ impl Shared {
         }
     }
 
-    /// A worker with the model in `folder` loaded; a new spare is started behind it.
-    pub(crate) async fn worker_with(self: &Arc<Self>, folder: &Path) -> Result<Worker, LoadError> {
+    /// A worker with the model loaded; a new spare is started behind it.
+    pub(crate) async fn worker_with(self: &Arc<Self>, source: &Source) -> Result<Worker, LoadError> {
+        if let Some(onnx) = &source.onnx {
+            return Worker::start_onnx(&self.program, onnx, &self.folder).await;
+        }
         let mut worker = self.fresh_worker().await?;
-        let loaded = worker.load(folder).await;
+        let loaded = worker.load(&source.folder).await;
         tokio::spawn(self.clone().keep_spare());
         loaded.map(|()| worker)
     }
@@ -124,7 +137,8 @@ impl Shared {
 impl ModelRuntime for PythonRuntime {
     async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError> {
         let folder = self.shared.local_copy(files).await?;
-        let worker = self.shared.worker_with(&folder).await?;
-        Ok(Arc::new(PythonModel::supervise(self.shared.clone(), files, folder, worker)))
+        let source = Source { folder, onnx: files.onnx.clone() };
+        let worker = self.shared.worker_with(&source).await?;
+        Ok(Arc::new(PythonModel::supervise(self.shared.clone(), files, source, worker)))
     }
 }

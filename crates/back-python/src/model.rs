@@ -1,15 +1,14 @@
 //! A loaded model: its workers, how many there are, and what happens when one dies.
 
-use crate::Shared;
 use crate::pace::Pace;
 use crate::worker::{Reply, Request, Worker};
+use crate::{Shared, Source};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use compute::scale::{Scale, Scaler};
 use domain::{Kind, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
 use ports::{ModelFiles, ModelHandle, Params, PredictError, Signature, scalar_at};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,7 +21,7 @@ const QUEUE: usize = 256;
 pub(crate) struct PythonModel {
     shared: Arc<Shared>,
     name: String,
-    folder: PathBuf,
+    source: Source,
     workers: Workers,
     queue: Semaphore,
     crashes: AtomicU64,
@@ -91,15 +90,15 @@ impl Drop for UnderWay<'_> {
 }
 
 impl PythonModel {
-    pub(crate) fn supervise(shared: Arc<Shared>, files: &ModelFiles, folder: PathBuf, worker: Worker) -> PythonModelHandle {
+    pub(crate) fn supervise(shared: Arc<Shared>, files: &ModelFiles, source: Source, worker: Worker) -> PythonModelHandle {
         // A file that cannot be read says nothing; the worker has loaded the model all the same.
-        let signature = std::fs::read_to_string(folder.join("MLmodel")).map(|text| Signature::parse(&text)).unwrap_or_default();
+        let signature = std::fs::read_to_string(source.folder.join("MLmodel")).map(|text| Signature::parse(&text)).unwrap_or_default();
         let scale = files.scale.map(|scale| Scale { min: scale.min, max: scale.max, target: scale.target, idle: scale.idle });
         let model = Arc::new(PythonModel {
             signature,
             shared,
             name: format!("{} {}", files.model, files.version),
-            folder,
+            source,
             workers: Workers::of(worker),
             queue: Semaphore::new(QUEUE),
             crashes: AtomicU64::new(0),
@@ -122,7 +121,7 @@ impl PythonModel {
         tokio::spawn(async move {
             let mut wait = Duration::from_millis(100);
             while let Some(model) = model.upgrade() {
-                match model.shared.worker_with(&model.folder).await {
+                match model.shared.worker_with(&model.source).await {
                     Ok(worker) => {
                         model.workers.ready.fetch_add(1, Ordering::SeqCst);
                         model.workers.starting.fetch_sub(1, Ordering::SeqCst);

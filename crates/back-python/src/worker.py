@@ -81,6 +81,16 @@ def predict(model, rows, params):
     return model.predict(rows, params=params)
 
 
+def warm_up(model, folder):
+    """A first answer imports and compiles what only answers need: the example that the model was logged with, if there is one, pays for that."""
+    try:
+        example = model.metadata.load_input_example(folder)
+        if example is not None:
+            model.predict(example)
+    except Exception as error:  # an example proves nothing of the model
+        print(f"the model's example was not answered: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
 def plain(value):
     """One prediction as a JSON value."""
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0:
@@ -110,6 +120,7 @@ def main():
         try:
             if "load" in request:
                 model = mlflow.pyfunc.load_model(request["load"])
+                warm_up(model, request["load"])
                 write_frame({"values": []})
                 continue
             columns, params = request["columns"]

@@ -2,7 +2,7 @@
 
 use domain::{Fault, Refusal, Scalar};
 use indexmap::IndexMap;
-use ports::LoadError;
+use ports::{LoadError, OnnxFiles};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Stdio;
@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 const PROGRAM: &str = include_str!("worker.py");
+/// What workers say on their standard error.
+const LOG: &str = "workers.log";
 /// How long the libraries, and then a model, may take to load.
 const LOAD_LIMIT: Duration = Duration::from_secs(180);
 /// The largest frame that is read: no answer for one batch is as long.
@@ -50,36 +52,60 @@ pub(crate) enum Reply {
 }
 
 impl Worker {
-    /// Starts a worker and waits until its libraries are loaded.
+    /// Starts a worker of an interpreter and waits until its libraries are loaded.
     pub(crate) async fn start(python: &Path, folder: &Path) -> Result<Worker, LoadError> {
-        let what = |e: std::io::Error| Fault::because("preparing a model worker", e);
-        tokio::fs::create_dir_all(folder).await.map_err(what)?;
-        let log = std::fs::File::options().create(true).append(true).open(folder.join("workers.log")).map_err(what)?;
         let mut command = Command::new(python);
-        command.args(["-c", PROGRAM]).env_clear().current_dir(folder).process_group(0).kill_on_drop(true);
-        command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var(name).ok()?))));
+        command.args(["-c", PROGRAM]);
         for threads in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"] {
             command.env(threads, "1");
         }
         command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "true").env("PYTHONDONTWRITEBYTECODE", "1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().map_err(|e| {
-            Refusal::invalid("project/python", format!("the interpreter {} cannot be started: {e}", python.display()))
+        let started = Worker::spawn(command, folder, |error| {
+            Refusal::invalid("project/python", format!("the interpreter {} cannot be started: {error}", python.display()))
                 .hint("set `python` under [project] in trimtab.toml")
-        })?;
+        });
+        started.await?.or_else(|why| {
+            let what = format!("a model worker of {} does not start: {why}", python.display());
+            let hint = format!("this interpreter needs mlflow and pandas; see {}", folder.join(LOG).display());
+            Err(Refusal::invalid("project/python", what).hint(hint).into())
+        })
+    }
+
+    /// Starts a child of `program` that answers by ONNX; its model is loaded when this returns.
+    pub(crate) async fn start_onnx(program: &Path, files: &OnnxFiles, folder: &Path) -> Result<Worker, LoadError> {
+        let mut command = Command::new(program);
+        command.arg("onnx-worker").arg("--library").arg(&files.library).arg("--model").arg(&files.model);
+        let refusal = |why: String| {
+            Refusal::invalid("model/cannot_load", format!("the ONNX worker does not start: {why}"))
+                .hint(format!("see {}; without `isolate` the model is answered within the server", folder.join(LOG).display()))
+        };
+        let started = Worker::spawn(command, folder, |error| refusal(error.to_string()));
+        started.await?.or_else(|why| Err(refusal(why).into()))
+    }
+
+    /// A process that speaks frames; the inner `Err`: why it did not say that it is ready.
+    async fn spawn(
+        mut command: Command,
+        folder: &Path,
+        refuse: impl FnOnce(std::io::Error) -> Refusal,
+    ) -> Result<Result<Worker, String>, LoadError> {
+        let what = |e: std::io::Error| Fault::because("preparing a model worker", e);
+        tokio::fs::create_dir_all(folder).await.map_err(what)?;
+        let log = std::fs::File::options().create(true).append(true).open(folder.join(LOG)).map_err(what)?;
+        let own: Vec<_> = command.as_std().get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        command.env_clear().current_dir(folder).process_group(0).kill_on_drop(true);
+        command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var(name).ok()?))));
+        command.envs(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().map_err(refuse)?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Fault::broken("a worker without standard streams").into());
         };
         let mut worker = Worker { child, requests, answers };
-        match worker.within(LOAD_LIMIT, None).await {
+        Ok(match worker.within(LOAD_LIMIT, None).await {
             Reply::Values(_) => Ok(worker),
-            Reply::Raised(why) | Reply::Died(why) => {
-                let what = format!("a model worker of {} does not start: {why}", python.display());
-                Err(Refusal::invalid("project/python", what)
-                    .hint(format!("this interpreter needs mlflow and pandas; see {}", folder.join("workers.log").display()))
-                    .into())
-            }
-        }
+            Reply::Raised(why) | Reply::Died(why) => Err(why),
+        })
     }
 
     /// Loads a model; what it raises is the refusal.

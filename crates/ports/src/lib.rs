@@ -34,7 +34,9 @@ pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolJob,
 pub use curve::{Bucket, Curve, CurveBuilder, CurvePoint, sample};
 pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
-pub use model::{LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, Params, PredictError, ScoreError, Scorer};
+pub use model::{
+    LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, OnnxFiles, Params, PredictError, ScoreError, Scorer,
+};
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 pub use online::{OnlineRow, OnlineStore, PutReport};

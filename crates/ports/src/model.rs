@@ -19,6 +19,17 @@ pub struct ModelFiles {
     pub runtime: RuntimeSpec,
     /// How many workers there may be; `None`: one.
     pub scale: Option<ScaleSpec>,
+    /// Whether ONNX shall answer in a process of its own.
+    pub isolate: bool,
+    /// What that process opens; `None`: a worker of the interpreter answers.
+    pub onnx: Option<OnnxFiles>,
+}
+
+/// An ONNX model and the library that runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnnxFiles {
+    pub library: PathBuf,
+    pub model: PathBuf,
 }
 
 /// A model's files on the local disk, and its ONNX copy.

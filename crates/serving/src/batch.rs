@@ -112,9 +112,8 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
         let mut count = first.rows.num_rows();
         let mut joined = vec![first];
         let end = Instant::now() + spec.wait.duration();
-        // What is there already is taken even when the wait is over.
         while count < most
-            && let Ok(Some(next)) = tokio::time::timeout_at(end, comes.recv()).await
+            && let Some(next) = next_until(&mut comes, end).await
         {
             if count + next.rows.num_rows() > most || next.rows.schema() != joined[0].rows.schema() || next.params != joined[0].params {
                 left_over = Some(next);
@@ -128,6 +127,15 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
             answer(&*inner, joined).await;
             drop(lane);
         });
+    }
+}
+
+/// What is there already is taken even when the wait is over; a timer, which counts whole milliseconds, is asked only where there is time.
+async fn next_until(comes: &mut mpsc::Receiver<Waiting>, end: Instant) -> Option<Waiting> {
+    match comes.try_recv() {
+        Ok(next) => Some(next),
+        Err(_) if Instant::now() >= end => None,
+        Err(_) => tokio::time::timeout_at(end, comes.recv()).await.ok().flatten(),
     }
 }
 

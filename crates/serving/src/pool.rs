@@ -11,7 +11,16 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 type Key = (ModelName, VersionNumber);
-type Settings = (RuntimeSpec, Option<ScaleSpec>, Option<BatchSpec>);
+
+/// What a loaded version depends on.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Settings {
+    runtime: RuntimeSpec,
+    isolate: bool,
+    scale: Option<ScaleSpec>,
+    batch: Option<BatchSpec>,
+}
+
 type Cell = Arc<OnceCell<Arc<dyn ModelHandle>>>;
 
 /// Loads each version once and keeps it until it is let go. A request that holds a handle may finish with it.
@@ -22,8 +31,10 @@ pub struct ModelPool {
     settings: Mutex<HashMap<ModelName, Settings>>,
 }
 
-fn settings(serve: &ServeSpec) -> Settings {
-    (serve.runtime, serve.scale, serve.batch)
+impl Settings {
+    fn of(serve: &ServeSpec) -> Settings {
+        Settings { runtime: serve.runtime, isolate: serve.isolate, scale: serve.scale, batch: serve.batch }
+    }
 }
 
 impl ModelPool {
@@ -49,8 +60,9 @@ impl ModelPool {
             found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
         let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
         let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
-        let (runtime, scale, batch) = serve.map_or_else(Default::default, settings);
-        let files = ModelFiles { model: model.clone(), version, artifact_path: found.artifact_path, runtime, scale };
+        let Settings { runtime, isolate, scale, batch } = serve.map(Settings::of).unwrap_or_default();
+        let artifact_path = found.artifact_path;
+        let files = ModelFiles { model: model.clone(), version, artifact_path, runtime, isolate, scale, onnx: None };
         let handle = self.runtime.load(&files).await?;
         Ok(match batch {
             Some(batch) => Arc::new(Batched::over(handle, batch)),
@@ -61,7 +73,7 @@ impl ModelPool {
     /// What shall answer for the model from now on, by how many workers, and how much at a time. Other settings than before mean that its
     /// versions are loaded anew; who holds a handle goes on with it.
     pub fn use_settings(&self, model: &ModelName, serve: &ServeSpec) {
-        let settings = settings(serve);
+        let settings = Settings::of(serve);
         let before = self.settings.lock().insert(model.clone(), settings);
         if before.is_some_and(|before| before != settings) {
             self.loaded.lock().retain(|(of, _), _| of != model);

@@ -115,7 +115,10 @@ pub struct ServeSpec {
     /// What answers: a worker of the project's interpreter, or ONNX within the server.
     #[serde(default, skip_serializing_if = "RuntimeSpec::is_default")]
     pub runtime: RuntimeSpec,
-    /// How many Python workers there are; none: one.
+    /// Whether ONNX runs in a process of its own, which may crash alone.
+    #[serde(default, skip_serializing_if = "super::features::is_false")]
+    pub isolate: bool,
+    /// How many workers there are; none: one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleSpec>,
     /// Requests that come close together are one call of the model; none: each is its own.

@@ -63,7 +63,10 @@ impl LocalPorts {
         let sqlite = back_sqlite::Sqlite::open(&home.join("trimtab.db")).context("opening the metadata store")?;
         let artifacts: Arc<dyn ArtifactStore> = back_objects::Objects::local(&home.join("artifacts"))?;
         let query = Arc::new(back_query::QueryEngine::new(&home.join("tables"), QUERY_MEMORY)?);
-        let python = Arc::new(back_python::PythonRuntime::new(artifacts.clone(), &home.join("models")));
+        // The running program itself, even when its file was replaced since.
+        let itself = PathBuf::from("/proc/self/exe");
+        let program = if itself.exists() { itself } else { std::env::current_exe().context("finding this program")? };
+        let python = Arc::new(back_python::PythonRuntime::new(artifacts.clone(), &home.join("models"), program));
         let ports = Ports {
             store: sqlite.clone(),
             runs: sqlite,

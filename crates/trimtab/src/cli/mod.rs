@@ -72,6 +72,14 @@ pub enum Command {
         #[arg(long)]
         python: Option<PathBuf>,
     },
+    /// Answer the server's frames by ONNX; the server starts it for models that say `isolate = true`.
+    #[command(hide = true)]
+    OnnxWorker {
+        #[arg(long)]
+        library: PathBuf,
+        #[arg(long)]
+        model: PathBuf,
+    },
     /// Replay a year of real data through the whole loop.
     Demo {
         /// An interpreter with mlflow, scikit-learn, pandas and pyarrow.
@@ -242,6 +250,7 @@ impl Cli {
                 show::print(&ci::ci(command, common.server.as_deref())?, common.json)?;
                 Ok(0)
             }
+            Command::OnnxWorker { library, model } => back_onnx::answer_frames(&library, &model).map(|()| 0).map_err(anyhow::Error::msg),
             Command::Init { folder } => init::init(&folder, common.json).map(|()| 0),
             Command::Pipeline(pipeline::PipelineCommand::Check { file }) => {
                 let (text, _, name) = client::read_project(&file.file)?;
@@ -313,7 +322,7 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
             return export::export(client, &query, &out, !latest, common.json).await;
         }
         Command::Gc { older_than, dry_run } => client.post("/api/v1/gc", &json!({ "older_than": older_than, "dry_run": dry_run })).await?,
-        Command::Up { .. } | Command::Demo { .. } | Command::Init { .. } | Command::Ci(_) => Value::Null,
+        Command::Up { .. } | Command::OnnxWorker { .. } | Command::Demo { .. } | Command::Init { .. } | Command::Ci(_) => Value::Null,
     };
     show::print(&answer, common.json)?;
     Ok(0)
