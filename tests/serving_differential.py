@@ -19,7 +19,7 @@ from house import Server, free_port
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 TRAIN = """
-import mlflow, numpy as np, pandas as pd, sys
+import json, mlflow, numpy as np, pandas as pd, sys
 from sklearn.linear_model import LinearRegression
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
@@ -34,8 +34,23 @@ with mlflow.start_run():
     table = LinearRegression().fit(frame.to_numpy(), 3 * frame.temp + frame.hr - 2 * frame.hum)
     mlflow.sklearn.log_model(table, name="table", signature=mlflow.models.infer_signature(frame.to_numpy(), table.predict(frame.to_numpy())),
                              registered_model_name="table", **options)
+    # Several values a row: with names, and without.
+    class Pair(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            low = model_input["temp"] - model_input["hum"]
+            return pd.DataFrame({"low": low, "high": low + model_input["hr"]})
+    both = Schema([ColSpec("double", "low"), ColSpec("double", "high")])
+    mlflow.pyfunc.log_model(name="pair", python_model=Pair(), signature=ModelSignature(signature.inputs, both), registered_model_name="pair",
+                            pip_requirements=["mlflow"])
+    from sklearn.ensemble import RandomForestClassifier
+    forest = RandomForestClassifier(5, random_state=0).fit(frame, frame.hr % 3)
+    mlflow.sklearn.log_model(forest, name="shares", signature=mlflow.models.infer_signature(frame, forest.predict_proba(frame)),
+                             pyfunc_predict_fn="predict_proba", registered_model_name="shares", input_example=None, **options)
+    rows = pd.DataFrame(json.loads(sys.argv[2]), columns=["temp", "hr", "hum"])
+    with open(f"{sys.argv[1]}/shares.json", "w") as file:
+        json.dump(forest.predict_proba(rows).tolist(), file)
 client = mlflow.MlflowClient()
-for name in ("named", "table"):
+for name in ("named", "table", "pair", "shares"):
     client.set_registered_model_alias(name, "champion", 1)
     mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=f"{sys.argv[1]}/{name}")
 """
@@ -85,7 +100,7 @@ MEANT = {
 
 
 def ask(url, body, content_type="application/json"):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": content_type})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -124,6 +139,45 @@ class Genuine:
         self.process.wait()
 
 
+def several(server, folder, check):
+    """Models of several values a row."""
+    body = {"dataframe_split": {"columns": NAMES, "data": ROWS}}
+    pair, shares = (f"{server.url}/serve/{name}/invocations" for name in ("pair", "shares"))
+    status, ours = ask(pair, body)
+    told = status == 400 and ours["code"] == "serve/output" and "low, high" in ours["message"] and "output = " in ours["hint"]
+    check("several values, and none is chosen", told, (status, ours))
+    (Path(folder) / "trimtab.toml").write_text(
+        '[project]\nname = "several"\n'
+        '[model.pair]\ntask = "regression"\nmetric = "mae"\n[model.pair.serve]\noutput = "high"\n'
+        '[model.shares]\ntask = "classification"\nmetric = "log_loss"\n[model.shares.serve]\noutput = 1\n'
+    )
+    code, _, err = server.cli("apply", cwd=folder)
+    check("one is chosen", code == 0, err)
+    for _ in range(300):
+        if ask(pair, body)[0] == ask(shares, body)[0] == 200:
+            break
+        time.sleep(0.2)
+    genuine = Genuine(os.path.join(folder, "pair"))
+    ours, theirs = ask(pair, body)[1], ask(genuine.url, body)[1]
+    genuine.stop()
+    check("values with names are records", ours["predictions"] == theirs["predictions"], f"{ours}; {theirs}")
+    expected = json.loads((Path(folder) / "shares.json").read_text())
+    ours = ask(shares, body)[1]
+    check("values without are lists", ours["predictions"] == expected, f"{ours}; {expected}")
+    tensors = [{"name": name, "datatype": "FP64", "shape": [2], "data": [row[at] for row in ROWS]} for at, name in enumerate(NAMES)]
+    outputs = lambda name, **more: ask(f"{server.url}/v2/models/{name}/infer", {"inputs": tensors} | more)[1].get("outputs")  # noqa: E731
+    found = outputs("pair")
+    check("by V2, an output each", [one["name"] for one in found] == ["low", "high"] and found[1]["data"] == [one["high"] for one in theirs["predictions"]], found)
+    found = outputs("pair", outputs=[{"name": "low"}])
+    check("or those that are asked for", [one["name"] for one in found] == ["low"], found)
+    found = outputs("shares")
+    check("or a table", found[0]["shape"] == [2, 3] and found[0]["data"] == sum(expected, []), found)
+    status, ours = ask(f"{server.url}/v2/models/pair/infer", {"inputs": tensors, "outputs": [{"name": "middle"}]})
+    check("a name that no output has", status == 400 and "low, high" in ours["hint"], (status, ours))
+    status, ours = ask(f"{server.url}/v2/models/pair", None)
+    check("what the model gives", [one["name"] for one in ours["outputs"]] == ["low", "high"], ours)
+
+
 def main():
     outcomes = []
 
@@ -136,7 +190,7 @@ def main():
         home = os.path.join(folder, "home")
         server = Server(BINARY, home, "--python", PYTHON)
         environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-        trained = subprocess.run([PYTHON, "-c", TRAIN, folder], env=environment, capture_output=True, text=True, timeout=300)
+        trained = subprocess.run([PYTHON, "-c", TRAIN, folder, json.dumps(ROWS)], env=environment, capture_output=True, text=True, timeout=300)
         assert trained.returncode == 0, trained.stderr[-3000:]
         for name in ("named", "table"):
             genuine = Genuine(os.path.join(folder, name))
@@ -165,6 +219,7 @@ def main():
                 theirs = ask(genuine.url, {"dataframe_split": {"columns": NAMES, "data": ROWS}})[1]
                 check("the same by V2", status == 200 and close(ours["outputs"][0]["data"], theirs["predictions"]), f"{ours}; {theirs}")
             genuine.stop()
+        several(server, folder, check)
         server.stop()
     failed = outcomes.count(False)
     print(f"{len(outcomes) - failed} passed, {failed} failed")

@@ -29,7 +29,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
 use domain::{Kind, ModelName, Refusal, Scalar, VersionNumber};
 use error::ApiError;
-use ports::Params;
+use indexmap::IndexMap;
+use ports::{Outputs, Params};
 use serde::{Serialize, Serializer};
 use serving::{Answer, Call, Gateway};
 use std::sync::Arc;
@@ -122,7 +123,7 @@ fn refuse_body(rejection: BytesRejection) -> Refusal {
 /// The answer: MLflow's `predictions`, and what a caller needs to label them later.
 #[derive(Serialize)]
 struct Predictions {
-    predictions: Vec<Value>,
+    predictions: Vec<Prediction>,
     prediction_ids: Vec<String>,
     model: ModelName,
     model_version: Option<u64>,
@@ -145,7 +146,28 @@ impl Predictions {
             model_version: answers.first().map(|answer| answer.version.0),
             logged: answers.iter().all(|answer| answer.logged),
             prediction_ids: answers.iter().map(|answer| answer.id.to_string()).collect(),
-            predictions: answers.into_iter().map(|answer| Value(answer.value)).collect(),
+            predictions: answers.into_iter().map(Prediction::of).collect(),
+        }
+    }
+}
+
+/// A row's answer in MLflow's shapes: a value, a list, or a record.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Prediction {
+    One(Value),
+    List(Vec<Value>),
+    Record(IndexMap<String, Value>),
+}
+
+impl Prediction {
+    fn of(answer: Answer) -> Prediction {
+        match answer.outputs {
+            None => Prediction::One(Value(answer.value)),
+            Some(Outputs { names: None, values }) => Prediction::List(values.into_iter().map(Value).collect()),
+            Some(Outputs { names: Some(names), values }) => {
+                Prediction::Record(names.iter().cloned().zip(values.into_iter().map(Value)).collect())
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The Open Inference Protocol, version 2, over HTTP: what KServe, Triton and MLServer speak.
 //!
 //! An input is a column (shape `[n]` or `[n, 1]`), or one input is the whole table (shape `[n, columns]`, in the model's order). The answer is
-//! one output, `predict`, of shape `[n, 1]`. Tensors come as JSON or in binary ([`crate::binary`]).
+//! one output, `predict`, of shape `[n, 1]`, or `[n, k]` where the model answers k values a row; values with names are an output each. Tensors come as JSON or in binary ([`crate::binary`]).
 
 use crate::binary;
 use crate::error::V2Error;
@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::{ModelName, Refusal, Scalar, VersionNumber};
 use indexmap::IndexMap;
-use ports::{ColumnType, Inputs, Signature};
+use ports::{ColumnType, Inputs, Outputs, Signature};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use serving::{Answer, Call, Served};
@@ -88,7 +88,7 @@ struct Inferred {
 
 #[derive(Serialize)]
 struct Output {
-    name: &'static str,
+    name: String,
     shape: [usize; 2],
     datatype: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,10 @@ impl Metadata {
             (Inputs::Table { kind, width }, true) => vec![tensor("input", kind, width.map_or(-1, |width| width as i64))],
             (Inputs::Unknown | Inputs::Other(_), true) => Vec::new(),
         };
-        let outputs = vec![tensor(OUTPUT, served.signature.output.as_ref().unwrap_or(&ColumnType::Double), 1)];
+        let outputs = match served.signature.outputs.as_slice() {
+            [] => vec![tensor(OUTPUT, served.signature.output.as_ref().unwrap_or(&ColumnType::Double), 1)],
+            several => several.iter().map(|column| tensor(column.name.as_deref().unwrap_or(OUTPUT), &column.kind, 1)).collect(),
+        };
         Metadata { name: name.to_string(), versions: vec![served.version.to_string()], platform: "mlflow", inputs, outputs }
     }
 }
@@ -216,20 +219,53 @@ async fn answer(
         Refusal::invalid("request/json", format!("the body is not a V2 request: {error}"))
             .hint("send {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}")
     })?;
-    know_outputs(request.outputs.iter().map(|wanted| wanted.name.as_str()))?;
+    let asked: Vec<&str> = request.outputs.iter().map(|wanted| wanted.name.as_str()).collect();
+    know_outputs(&asked, &served.signature)?;
     let records = table(request.inputs, &mut raw, &served)?;
     let wanted = if version.is_some() { version } else { crate::wanted_version(headers)? };
     let answers = api.gateway.call(&name, Call { rows: rows::requests(records)?, wanted, ..Call::default() }).await?;
     let wants = request.outputs.first().and_then(|wanted| wanted.parameters.binary_data);
     let in_binary = wants.or(request.parameters.binary_data_output).unwrap_or(false);
-    Ok(respond(name, request.id, &served.signature, answers, in_binary))
+    let tensors = answered(&answers, &asked, &served.signature);
+    Ok(respond(name, request.id, answers, tensors, in_binary))
 }
 
-/// There is one output.
-pub(crate) fn know_outputs<'a>(mut wanted: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
-    wanted.find(|name| *name != OUTPUT).map_or(Ok(()), |other| {
-        Err(Refusal::invalid("request/output", format!("there is no output `{other}`")).hint(format!("the output is `{OUTPUT}`")))
-    })
+/// Refuses names that no output has.
+pub(crate) fn know_outputs(wanted: &[&str], signature: &Signature) -> Result<(), Refusal> {
+    let names: Vec<&str> = signature.outputs.iter().filter_map(|column| column.name.as_deref()).collect();
+    let Some(other) = wanted.iter().find(|name| **name != OUTPUT && !names.contains(name)) else { return Ok(()) };
+    let there = if names.is_empty() { format!("the output is `{OUTPUT}`") } else { format!("the outputs are {}", names.join(", ")) };
+    Err(Refusal::invalid("request/output", format!("there is no output `{other}`")).hint(there))
+}
+
+/// Answers as a tensor.
+pub(crate) struct Answered {
+    pub(crate) name: String,
+    pub(crate) width: usize,
+    pub(crate) datatype: &'static str,
+    /// Row by row.
+    pub(crate) values: Vec<Scalar>,
+}
+
+/// What was asked for of the answers: `predict`, which has as many columns as a row has values, or a tensor for each value that has a name.
+/// Where the versions that answered do not answer alike, `predict` is each row's prediction.
+pub(crate) fn answered(answers: &[Answer], asked: &[&str], signature: &Signature) -> Vec<Answered> {
+    let predict = |width: usize, values: Vec<Scalar>| Answered { name: OUTPUT.into(), width, datatype: kind(&values, signature), values };
+    let alone = || vec![predict(1, answers.iter().map(|answer| answer.value.clone()).collect())];
+    let Some(first) = answers.first().and_then(|answer| answer.outputs.as_ref()) else { return alone() };
+    let rows: Option<Vec<&Outputs>> = answers.iter().map(|answer| answer.outputs.as_ref()).collect();
+    let Some(rows) = rows.filter(|rows| rows.iter().all(|row| row.names == first.names && row.values.len() == first.values.len())) else {
+        return alone();
+    };
+    let Some(names) = &first.names else {
+        return vec![predict(first.values.len(), rows.iter().flat_map(|row| row.values.iter().cloned()).collect())];
+    };
+    let mut found = if asked.contains(&OUTPUT) { alone() } else { Vec::new() };
+    for (place, name) in names.iter().enumerate().filter(|(_, name)| asked.is_empty() || asked.contains(&name.as_str())) {
+        let values: Vec<Scalar> = rows.iter().map(|row| row.values[place].clone()).collect();
+        found.push(Answered { name: name.clone(), width: 1, datatype: kind(&values, signature), values });
+    }
+    found
 }
 
 /// The inputs as rows; all of `raw` belongs to them.
@@ -281,31 +317,32 @@ fn is_whole_table(name: &str, served: &Served) -> bool {
     served.names.as_ref().is_some_and(|names| names.len() == 1 && names[0] != name)
 }
 
-fn respond(model_name: ModelName, id: Option<String>, signature: &Signature, answers: Vec<Answer>, in_binary: bool) -> Response {
+fn respond(model_name: ModelName, id: Option<String>, answers: Vec<Answer>, tensors: Vec<Answered>, in_binary: bool) -> Response {
     let version = answers.first().map(|answer| answer.version.to_string()).unwrap_or_default();
     let ids: Vec<String> = answers.iter().map(|answer| answer.id.to_string()).collect();
     let logged = answers.iter().all(|answer| answer.logged);
     let versions: Vec<String> = answers.iter().map(|answer| answer.version.to_string()).collect();
-    let values: Vec<Scalar> = answers.into_iter().map(|answer| answer.value).collect();
-    let kind = kind(&values, signature);
-    let raw = in_binary.then(|| binary::bytes(&values, kind));
-    let output = Output {
-        name: OUTPUT,
-        shape: [values.len(), 1],
-        datatype: kind,
-        parameters: raw.as_ref().map(|raw| json!({ "binary_data_size": raw.len() })),
-        data: raw.is_none().then(|| values.iter().map(json_value).collect()),
-    };
+    let mut all = Vec::new();
+    let outputs = tensors.into_iter().map(|tensor| {
+        let raw = in_binary.then(|| binary::bytes(&tensor.values, tensor.datatype));
+        let output = Output {
+            shape: [tensor.values.len() / tensor.width, tensor.width],
+            name: tensor.name,
+            datatype: tensor.datatype,
+            parameters: raw.as_ref().map(|raw| json!({ "binary_data_size": raw.len() })),
+            data: raw.is_none().then(|| tensor.values.iter().map(json_value).collect()),
+        };
+        all.extend(raw.unwrap_or_default());
+        output
+    });
+    let outputs = outputs.collect();
     let mut parameters = json!({ "prediction_ids": ids, "logged": logged });
     // A canary has answered some of the rows.
     if versions.iter().any(|one| *one != version) {
         parameters["model_versions"] = json!(versions);
     }
-    let answer = Inferred { model_name, model_version: version, id, outputs: vec![output], parameters };
-    match raw {
-        None => Json(answer).into_response(),
-        Some(raw) => binary::respond(&answer, &raw),
-    }
+    let answer = Inferred { model_name, model_version: version, id, outputs, parameters };
+    if in_binary { binary::respond(&answer, &all) } else { Json(answer).into_response() }
 }
 
 /// The datatype that holds every value.

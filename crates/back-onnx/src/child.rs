@@ -5,7 +5,7 @@
 use crate::model::{open_session, run_session};
 use arrow::record_batch::RecordBatch;
 use domain::{Refusal, Scalar};
-use ports::{Params, PredictError, scalars_to_array};
+use ports::{Params, PredictError, Said, scalars_to_array};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -22,10 +22,10 @@ enum Request {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 enum Answer {
-    Values(Vec<Scalar>),
-    Error(String),
+    Said(Said),
+    Error { error: String },
 }
 
 /// Answers frames until stdin ends. `Err`: why the model was not opened.
@@ -34,13 +34,13 @@ pub fn answer_frames(library: &Path, copy: &Path) -> Result<(), String> {
     let mut session = open_session(&environment, copy).map_err(|error| format!("the model does not load: {error}"))?;
     let mut frames = || -> io::Result<()> {
         let (mut from, mut to) = (io::stdin().lock(), io::stdout().lock());
-        write_frame(&mut to, &Answer::Values(Vec::new()))?;
+        write_frame(&mut to, &Answer::Said(Said::default()))?;
         while let Some(body) = read_frame(&mut from)? {
             let answer = match serde_json::from_slice(&body)? {
-                Request::Load(_) => Answer::Values(Vec::new()),
+                Request::Load(_) => Answer::Said(Said::default()),
                 Request::Columns(columns, _) => match table(&columns).and_then(|rows| run_session(&mut session, &rows)) {
-                    Ok(values) => Answer::Values(values),
-                    Err(error) => Answer::Error(error.to_string()),
+                    Ok(said) => Answer::Said(said),
+                    Err(error) => Answer::Error { error: error.to_string() },
                 },
             };
             write_frame(&mut to, &answer)?;

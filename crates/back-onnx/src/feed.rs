@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 use domain::{Refusal, Scalar};
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, ValueType};
+use ports::Said;
 
 fn wrong(what: impl Into<String>) -> Refusal {
     Refusal::invalid("serve/input", what)
@@ -108,14 +109,24 @@ fn texts(columns: &[(&str, &ArrayRef)], rows: usize) -> Result<Vec<String>, Refu
     Ok(values)
 }
 
-/// One value a row of the first output.
-pub(crate) fn values(output: &DynValue, rows: usize) -> Result<Vec<Scalar>, Refusal> {
+/// What the first output says of each row: a value, or several.
+pub(crate) fn said(output: &DynValue, rows: usize) -> Result<Said, Refusal> {
+    let values = values(output, rows)?;
+    if values.len() == rows {
+        return Ok(Said { values, ..Said::default() });
+    }
+    let rows = values.chunks(values.len() / rows.max(1)).map(<[Scalar]>::to_vec).collect();
+    Ok(Said { rows, ..Said::default() })
+}
+
+fn values(output: &DynValue, rows: usize) -> Result<Vec<Scalar>, Refusal> {
     let broken = |error: ort::Error| Refusal::invalid("serve/model_raised", format!("its output cannot be read: {error}"));
     let ValueType::Tensor { ty, shape, .. } = output.dtype() else {
         return Err(Refusal::invalid("serve/model_raised", "its first output is no tensor"));
     };
-    if shape.num_elements() != rows {
-        let what = format!("the model answers {} values for {rows} rows; one a row is served", shape.num_elements());
+    let is_table = matches!(shape[..], [count, width] if count as usize == rows && width > 0);
+    if shape.num_elements() != rows && !is_table {
+        let what = format!("the model answers {} values for {rows} rows", shape.num_elements());
         return Err(Refusal::invalid("serve/model_raised", what));
     }
     Ok(match ty {

@@ -55,7 +55,8 @@ impl OnnxRuntime {
             files.onnx = Some(OnnxFiles { library, model: copy });
             return Ok(None);
         }
-        let opened = tokio::task::spawn_blocking(move || model::OnnxModel::open(&library, &copy, signature)).await;
+        let output = files.output.clone();
+        let opened = tokio::task::spawn_blocking(move || model::OnnxModel::open(&library, &copy, signature, output)).await;
         match opened.map_err(|e| domain::Fault::because("opening an ONNX model", e))? {
             Ok(opened) => {
                 match compared {

@@ -34,7 +34,8 @@ async fn what_onnx_cannot_answer_goes_to_a_worker() {
     for copy in copies {
         for runtime in [RuntimeSpec::Auto, RuntimeSpec::Onnx, RuntimeSpec::Python] {
             let (model, version) = (ModelName::new("m"), VersionNumber(1));
-            let files = ModelFiles { model, version, artifact_path: "a".into(), runtime, isolate: false, scale: None, onnx: None };
+            let files =
+                ModelFiles { model, version, artifact_path: "a".into(), runtime, output: None, isolate: false, scale: None, onnx: None };
             let loaded = OnnxRuntime::new(Arc::new(Converter(copy.clone())), Arc::new(Worker)).load(&files).await;
             assert!(matches!(loaded, Err(LoadError::Refused(refusal)) if refusal.code == "test/worker"));
         }

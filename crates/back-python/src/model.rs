@@ -6,9 +6,10 @@ use crate::{Shared, Source};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use compute::scale::{Scale, Scaler};
+use domain::spec::OutputSpec;
 use domain::{Kind, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
-use ports::{ModelFiles, ModelHandle, Params, PredictError, Signature, scalar_at};
+use ports::{ModelFiles, ModelHandle, Params, PredictError, Predicted, Signature, scalar_at};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) struct PythonModel {
     crashes: AtomicU64,
     pace: Pace,
     signature: Signature,
+    output: Option<OutputSpec>,
     /// `None`: one worker, always.
     scale: Option<Scale>,
 }
@@ -96,6 +98,7 @@ impl PythonModel {
         let scale = files.scale.map(|scale| Scale { min: scale.min, max: scale.max, target: scale.target, idle: scale.idle });
         let model = Arc::new(PythonModel {
             signature,
+            output: files.output.clone(),
             shared,
             name: format!("{} {}", files.model, files.version),
             source,
@@ -244,7 +247,7 @@ impl PythonModel {
         })
     }
 
-    async fn answer(self: Arc<Self>, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+    async fn answer(self: Arc<Self>, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Predicted, PredictError> {
         let model = &self;
         let until = Instant::now() + deadline;
         let _place = model.place(deadline)?;
@@ -261,9 +264,9 @@ impl PythonModel {
             model.pace.answered(began.elapsed());
         }
         match reply {
-            Reply::Values(values) => {
+            Reply::Said(said) => {
                 model.workers.give(worker);
-                Ok(values)
+                Ok(said.picked(model.output.as_ref())?)
             }
             Reply::Raised(why) => {
                 model.workers.give(worker);
@@ -284,10 +287,10 @@ pub(crate) struct PythonModelHandle(pub(crate) Arc<PythonModel>);
 #[async_trait]
 impl ModelHandle for PythonModelHandle {
     async fn predict(&self, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
-        self.predict_with(rows, &Params::default(), deadline).await
+        Ok(self.predict_with(rows, &Params::default(), deadline).await?.values)
     }
 
-    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Predicted, PredictError> {
         // On a task of its own: a caller that goes away must not leave half a frame in the pipe.
         let (model, rows, params) = (self.0.clone(), rows.clone(), params.clone());
         let answer = tokio::spawn(async move { model.answer(&rows, &params, deadline).await });

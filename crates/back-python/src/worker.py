@@ -92,17 +92,35 @@ def warm_up(model, folder):
 
 
 def plain(value):
-    """One prediction as a JSON value."""
-    if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0:
-        items = list(value)
-        if len(items) != 1:
-            raise ValueError(f"the model answers {len(items)} values a row; one is served")
-        value = items[0]
+    """A value as JSON has it."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return {"number": str(value)}
     return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)
+
+
+def said(answer, pandas):
+    """`values`, one a row; or `rows` of several values, with the `names` that a table or dicts give them."""
+    names = None
+    if isinstance(answer, pandas.DataFrame):
+        names = [str(name) for name in answer.columns]
+        answer = list(zip(*(answer.iloc[:, place] for place in range(len(names))))) if names else []
+    elif len(answer) and all(isinstance(row, dict) for row in answer):
+        names = list(answer[0])
+        if any(list(row) != names for row in answer):
+            raise ValueError("the model answers dicts of different keys")
+        answer = [list(row.values()) for row in answer]
+    several = lambda row: isinstance(row, (list, tuple)) or getattr(row, "ndim", 0) > 0  # noqa: E731
+    rows = [list(row) if several(row) else [row] for row in answer]
+    if any(several(value) or isinstance(value, dict) for row in rows for value in row):
+        raise ValueError("the model answers lists within the values of a row, which are not served")
+    rows = [[plain(value) for value in row] for row in rows]
+    if all(len(row) == 1 for row in rows):
+        return {"values": [row[0] for row in rows]}
+    if any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError("the model answers another number of values for another row")
+    return {"rows": rows, "names": names}
 
 
 def main():
@@ -126,12 +144,11 @@ def main():
             columns, params = request["columns"]
             frame = pandas.DataFrame({name: column(values) for name, values in columns.items()})
             answer = predict(model, fit_to_signature(frame, model), params)
-            if isinstance(answer, pandas.DataFrame):
-                answer = answer.iloc[:, 0] if answer.shape[1] == 1 else answer.values
-            values = [plain(value) for value in answer]
-            if len(values) != len(frame):
-                raise ValueError(f"the model answers {len(values)} values for {len(frame)} rows")
-            write_frame({"values": values})
+            found = said(answer, pandas)
+            count = len(found.get("values") or found.get("rows") or [])
+            if count != len(frame):
+                raise ValueError(f"the model answers {count} values for {len(frame)} rows")
+            write_frame(found)
         except Exception as error:  # whatever a model raises is the answer, and the worker lives on
             write_frame({"error": f"{type(error).__name__}: {error}"})
 

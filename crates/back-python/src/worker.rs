@@ -1,8 +1,8 @@
 //! One worker process and its frames.
 
-use domain::{Fault, Refusal, Scalar};
+use domain::{Fault, Refusal};
 use indexmap::IndexMap;
-use ports::{LoadError, OnnxFiles};
+use ports::{LoadError, OnnxFiles, Said};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Stdio;
@@ -36,15 +36,15 @@ pub(crate) enum Request<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    values: Vec<Scalar>,
+    #[serde(flatten)]
+    said: Said,
     #[serde(default)]
     error: Option<String>,
 }
 
 /// What became of a request to a worker.
 pub(crate) enum Reply {
-    Values(Vec<Scalar>),
+    Said(Said),
     /// The model raised; the worker lives.
     Raised(String),
     /// The worker died or broke the protocol.
@@ -103,7 +103,7 @@ impl Worker {
         };
         let mut worker = Worker { child, requests, answers };
         Ok(match worker.within(LOAD_LIMIT, None).await {
-            Reply::Values(_) => Ok(worker),
+            Reply::Said(_) => Ok(worker),
             Reply::Raised(why) | Reply::Died(why) => Err(why),
         })
     }
@@ -112,7 +112,7 @@ impl Worker {
     pub(crate) async fn load(&mut self, folder: &Path) -> Result<(), LoadError> {
         let path = folder.to_string_lossy();
         match self.within(LOAD_LIMIT, Some(Request::Load(&path))).await {
-            Reply::Values(_) => Ok(()),
+            Reply::Said(_) => Ok(()),
             Reply::Raised(why) | Reply::Died(why) => Err(Refusal::invalid("model/cannot_load", format!("the model does not load: {why}"))
                 .hint("load it with mlflow.pyfunc.load_model in the project's environment")
                 .into()),
@@ -123,7 +123,7 @@ impl Worker {
     pub(crate) async fn within(&mut self, limit: Duration, request: Option<Request<'_>>) -> Reply {
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(Ok(Answer { error: Some(error), .. })) => Reply::Raised(error),
-            Ok(Ok(answer)) => Reply::Values(answer.values),
+            Ok(Ok(answer)) => Reply::Said(answer.said),
             Ok(Err(error)) => Reply::Died(match self.child.try_wait() {
                 Ok(Some(status)) => format!("the worker ended ({status})"),
                 _ => error.to_string(),

@@ -19,6 +19,7 @@ mod offline;
 mod online;
 mod place;
 mod poster;
+mod predicted;
 pub mod refusals;
 mod rowlog;
 mod runs;
@@ -36,12 +37,14 @@ pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
 pub use model::{
     LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, OnnxFiles, Params, PredictError, ScoreError, Scorer,
+    no_params,
 };
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};
 pub use online::{OnlineRow, OnlineStore, PutReport};
 pub use place::{Place, Sorted};
 pub use poster::{Post, Posted, Poster, is_public};
+pub use predicted::{Outputs, Predicted, Said, Several};
 pub use rowlog::{AppendError, OpenPart, ROW_COLUMNS, RowLog, rows_to_batch, scalar_at, scalars_to_array};
 pub use runs::{
     DATASETS_MAX, DatasetSummary, HistoryPage, KEYS_MAX, Keys, Page, RunLog, RunSearch, RunStore, SearchError, TextHit, ViewType,

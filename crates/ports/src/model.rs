@@ -1,9 +1,9 @@
 //! Model runtimes: what turns a model version's files into answers.
 
-use crate::Signature;
+use crate::{Predicted, Signature};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use domain::spec::{RuntimeSpec, ScaleSpec};
+use domain::spec::{OutputSpec, RuntimeSpec, ScaleSpec};
 use domain::{Fault, ModelName, Refusal, Scalar, VersionNumber};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub struct ModelFiles {
     pub runtime: RuntimeSpec,
     /// How many workers there may be; `None`: one.
     pub scale: Option<ScaleSpec>,
+    /// Which of several values is the prediction.
+    pub output: Option<OutputSpec>,
     /// Whether ONNX shall answer in a process of its own.
     pub isolate: bool,
     /// What that process opens; `None`: a worker of the interpreter answers.
@@ -66,6 +68,14 @@ pub enum LoadError {
 /// What a request says beside its rows, by name: MLflow's inference params.
 pub type Params = indexmap::IndexMap<String, serde_json::Value>;
 
+/// Refuses params for a model that takes none.
+pub fn no_params(params: &Params) -> Result<(), Refusal> {
+    let Some(name) = params.keys().next() else { return Ok(()) };
+    Err(Refusal::invalid("serve/params", format!("this version takes no param `{name}`"))
+        .at("params")
+        .hint("leave `params` out, or log the model with params in its signature"))
+}
+
 /// Why a prediction was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
@@ -92,15 +102,10 @@ pub trait ModelRuntime: Send + Sync {
 pub trait ModelHandle: Send + Sync {
     /// One value a row, in order. Columns by name, in the model's order.
     async fn predict(&self, rows: &RecordBatch, deadline: std::time::Duration) -> Result<Vec<Scalar>, PredictError>;
-    /// The same, with what the caller sent beside the rows; a runtime whose models take none refuses them.
-    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: std::time::Duration) -> Result<Vec<Scalar>, PredictError> {
-        if let Some(name) = params.keys().next() {
-            return Err(Refusal::invalid("serve/params", format!("this version takes no param `{name}`"))
-                .at("params")
-                .hint("leave `params` out, or log the model with params in its signature")
-                .into());
-        }
-        self.predict(rows, deadline).await
+    /// The same with all that the model answers, and with what the caller sent beside the rows; a runtime whose models take none refuses them.
+    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: std::time::Duration) -> Result<Predicted, PredictError> {
+        no_params(params)?;
+        Ok(self.predict(rows, deadline).await?.into())
     }
     /// Calls that it answers at a time.
     fn lanes(&self) -> usize {

@@ -8,6 +8,9 @@ pub struct Signature {
     pub inputs: Inputs,
     /// The type of what it answers, if it is one column or a tensor.
     pub output: Option<ColumnType>,
+    /// The names and types of several values a row; none: it answers one, or the file does not say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<ColumnSpec>,
 }
 
 /// What a model takes.
@@ -102,12 +105,17 @@ impl Signature {
         let texts = serde_saphyr::from_str::<File>(mlmodel).ok().and_then(|file| file.signature);
         let Some(texts) = texts else { return Signature::default() };
         let read = |text: Option<String>| text.and_then(|text| serde_json::from_str::<Vec<Item>>(&text).ok()).unwrap_or_default();
-        let output = match read(texts.outputs).as_slice() {
+        let found = read(texts.outputs);
+        let output = match found.as_slice() {
             [Item { tensor: Some(tensor), .. }] => Some(ColumnType::of_numpy(&tensor.dtype)),
             [one] => Some(ColumnType::of_mlflow(&one.kind)),
             _ => None,
         };
-        Signature { inputs: inputs(read(texts.inputs)), output }
+        let outputs = match inputs(found) {
+            Inputs::Columns(columns) if columns.len() > 1 && columns.iter().all(|column| column.name.is_some()) => columns,
+            _ => Vec::new(),
+        };
+        Signature { inputs: inputs(read(texts.inputs)), output, outputs }
     }
 }
 

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::spec::BatchSpec;
 use domain::{Kind, Refusal, Scalar};
-use ports::{ModelHandle, Params, PredictError, Signature};
+use ports::{ModelHandle, Params, PredictError, Predicted, Signature};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -41,7 +41,7 @@ struct Waiting {
     rows: RecordBatch,
     params: Params,
     until: Instant,
-    answer: oneshot::Sender<Result<Vec<Scalar>, PredictError>>,
+    answer: oneshot::Sender<Result<Predicted, PredictError>>,
 }
 
 impl Batched {
@@ -55,10 +55,10 @@ impl Batched {
 #[async_trait]
 impl ModelHandle for Batched {
     async fn predict(&self, rows: &RecordBatch, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
-        self.predict_with(rows, &Params::default(), deadline).await
+        Ok(self.predict_with(rows, &Params::default(), deadline).await?.values)
     }
 
-    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Vec<Scalar>, PredictError> {
+    async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Predicted, PredictError> {
         if rows.num_rows() >= self.rows {
             return self.inner.predict_with(rows, params, deadline).await;
         }
@@ -153,10 +153,9 @@ async fn answer(inner: &dyn ModelHandle, mut joined: Vec<Waiting>) {
         Err(error) => Err(Refusal::invalid("serve/input", error.to_string()).into()),
     };
     match answered {
-        Ok(values) => {
-            let mut values = values.into_iter();
+        Ok(mut predicted) => {
             for waiting in joined {
-                let own = values.by_ref().take(waiting.rows.num_rows()).collect();
+                let own = predicted.take(waiting.rows.num_rows());
                 let _ = waiting.answer.send(Ok(own));
             }
         }

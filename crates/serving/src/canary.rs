@@ -11,7 +11,7 @@ use arrow::array::UInt32Array;
 use domain::entity::{Canary, CanarySeen, Deployment};
 use domain::{Actor, Batch, Event, Fault, ModelName, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use parking_lot::Mutex;
-use ports::{CommitError, ModelHandle, PredictError, RowLog, Sealer, decide, scalar_at};
+use ports::{CommitError, ModelHandle, Outputs, PredictError, Predicted, RowLog, Sealer, decide, scalar_at};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +45,8 @@ impl Until {
 /// One answered row, and who answered it.
 pub(crate) struct Given {
     pub(crate) value: Scalar,
+    /// All values, where the model gives several.
+    pub(crate) outputs: Option<Outputs>,
     pub(crate) version: VersionNumber,
     pub(crate) role: &'static str,
     pub(crate) latency_us: i64,
@@ -226,13 +228,13 @@ impl CanaryLane {
         if !own.is_empty() {
             let began = Instant::now();
             match chosen(input, &own)?.answered_by(&*self.handle, until.left()?).await {
-                Ok(values) if values.len() == own.len() => {
+                Ok(predicted) if predicted.values.len() == own.len() => {
                     let latency = began.elapsed();
-                    self.seen.lock().canary.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
+                    self.seen.lock().canary.add(latency.as_secs_f64(), predicted.values.iter().map(Scalar::as_f64));
                     let mut seen = self.seen.lock();
                     own.iter().for_each(|row| seen.answered.add(rows[*row as usize].id.clone()));
                     drop(seen);
-                    place(&mut given, &own, values, self.version, "canary", latency, Some(self.part(false)));
+                    place(&mut given, &own, predicted, self.version, "canary", latency, Some(self.part(false)));
                 }
                 answer => {
                     tracing::warn!(model = %self.model, version = %self.version, error = ?answer.err(), "the canary did not answer; the champion does");
@@ -261,12 +263,12 @@ impl CanaryLane {
         part: Option<Part>,
     ) -> Result<(), PredictError> {
         let began = Instant::now();
-        let values = chosen(input, rows)?.answered_by(&**handle, until.left()?).await?;
+        let predicted = chosen(input, rows)?.answered_by(&**handle, until.left()?).await?;
         let latency = began.elapsed();
         let mut seen = self.seen.lock();
-        seen.champion.add(latency.as_secs_f64(), values.iter().map(Scalar::as_f64));
+        seen.champion.add(latency.as_secs_f64(), predicted.values.iter().map(Scalar::as_f64));
         seen.champion_answered += rows.len() as u64;
-        place(given, rows, values, version, "champion", latency, part);
+        place(given, rows, predicted, version, "champion", latency, part);
         Ok(())
     }
 
@@ -436,14 +438,14 @@ async fn before(rows: &dyn RowLog, model: &ModelName, canary: &Canary) -> Result
 fn place(
     given: &mut [Option<Given>],
     rows: &[u32],
-    values: Vec<Scalar>,
+    predicted: Predicted,
     version: VersionNumber,
     role: &'static str,
     latency: Duration,
     canary: Option<Part>,
 ) {
-    for (row, value) in rows.iter().zip(values) {
-        given[*row as usize] = Some(Given { value, version, role, latency_us: latency.as_micros() as i64, canary });
+    for (row, (value, outputs)) in rows.iter().zip(predicted.into_rows()) {
+        given[*row as usize] = Some(Given { value, outputs, version, role, latency_us: latency.as_micros() as i64, canary });
     }
 }
 

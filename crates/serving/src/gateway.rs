@@ -11,7 +11,7 @@ use domain::spec::{LogSpec, ServeSpec};
 use domain::{EntityKey, Fault, Kind, ModelName, PredictionId, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use indexmap::IndexMap;
 use parking_lot::RwLock;
-use ports::{Clock, MetadataStore, Params, PredictError, RowLog, Sealer, Signature, scalar_at};
+use ports::{Clock, MetadataStore, Outputs, Params, PredictError, RowLog, Sealer, Signature, scalar_at};
 use reactor::Activity;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,6 +73,8 @@ pub enum ServeError {
 pub struct Answer {
     pub id: PredictionId,
     pub value: Scalar,
+    /// All values of the row, where the model gives several.
+    pub outputs: Option<Outputs>,
     pub version: VersionNumber,
     /// False when the row log could not be written: the answer counts as lost for monitoring.
     pub logged: bool,
@@ -202,9 +204,10 @@ impl Gateway {
         let given = match lane {
             Some(lane) => lane.answer(&input, &rows, wanted.is_some(), until, (version, &champion)).await,
             None => match until.left() {
-                Ok(left) => champion.predict_with(&features, &input.params, left).await.map(|values| {
+                Ok(left) => champion.predict_with(&features, &input.params, left).await.map(|predicted| {
                     let latency_us = began.elapsed().as_micros() as i64;
-                    values.into_iter().map(|value| Given { value, version, role: "champion", latency_us, canary: None }).collect()
+                    let given = |(value, outputs)| Given { value, outputs, version, role: "champion", latency_us, canary: None };
+                    predicted.into_rows().map(given).collect()
                 }),
                 Err(late) => Err(late),
             },
@@ -420,7 +423,7 @@ fn sent_features(requests: &[FeatureRequest]) -> Result<RecordBatch, Refusal> {
 }
 
 fn answer(row: Row, given: Given, logged: bool) -> Answer {
-    Answer { id: PredictionId::new(row.id), value: given.value, version: given.version, logged }
+    Answer { id: PredictionId::new(row.id), value: given.value, outputs: given.outputs, version: given.version, logged }
 }
 
 fn answered_row(row: &Row, given: &Given) -> Row {
@@ -431,7 +434,14 @@ fn answered_row(row: &Row, given: &Given) -> Row {
         ("prediction", given.value.clone()),
         ("latency_us", Scalar::Int(given.latency_us)),
     ];
+    log_outputs(&mut logged, given.outputs.as_ref());
     let part = given.canary.into_iter().flat_map(|part| part.columns());
     logged.fields.extend(own.into_iter().chain(part).map(|(name, value)| (name.to_owned(), value)));
     logged
+}
+
+/// All values of a row, as `output.NAME` or `output.0`.
+pub(crate) fn log_outputs(row: &mut Row, outputs: Option<&Outputs>) {
+    let named = outputs.into_iter().flat_map(Outputs::named);
+    row.fields.extend(named.map(|(name, value)| (format!("output.{name}"), value.clone())));
 }

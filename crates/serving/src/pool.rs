@@ -2,7 +2,7 @@
 
 use crate::batch::Batched;
 use domain::entity::{AppliedProject, ModelVersion};
-use domain::spec::{BatchSpec, RuntimeSpec, ScaleSpec, ServeSpec};
+use domain::spec::{BatchSpec, OutputSpec, RuntimeSpec, ScaleSpec, ServeSpec};
 use domain::{Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
 use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
@@ -13,9 +13,10 @@ use tokio::sync::OnceCell;
 type Key = (ModelName, VersionNumber);
 
 /// What a loaded version depends on.
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 struct Settings {
     runtime: RuntimeSpec,
+    output: Option<OutputSpec>,
     isolate: bool,
     scale: Option<ScaleSpec>,
     batch: Option<BatchSpec>,
@@ -33,7 +34,7 @@ pub struct ModelPool {
 
 impl Settings {
     fn of(serve: &ServeSpec) -> Settings {
-        Settings { runtime: serve.runtime, isolate: serve.isolate, scale: serve.scale, batch: serve.batch }
+        Settings { runtime: serve.runtime, output: serve.output.clone(), isolate: serve.isolate, scale: serve.scale, batch: serve.batch }
     }
 }
 
@@ -60,9 +61,9 @@ impl ModelPool {
             found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
         let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
         let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
-        let Settings { runtime, isolate, scale, batch } = serve.map(Settings::of).unwrap_or_default();
+        let Settings { runtime, output, isolate, scale, batch } = serve.map(Settings::of).unwrap_or_default();
         let artifact_path = found.artifact_path;
-        let files = ModelFiles { model: model.clone(), version, artifact_path, runtime, isolate, scale, onnx: None };
+        let files = ModelFiles { model: model.clone(), version, artifact_path, runtime, output, isolate, scale, onnx: None };
         let handle = self.runtime.load(&files).await?;
         Ok(match batch {
             Some(batch) => Arc::new(Batched::over(handle, batch)),
@@ -74,7 +75,7 @@ impl ModelPool {
     /// versions are loaded anew; who holds a handle goes on with it.
     pub fn use_settings(&self, model: &ModelName, serve: &ServeSpec) {
         let settings = Settings::of(serve);
-        let before = self.settings.lock().insert(model.clone(), settings);
+        let before = self.settings.lock().insert(model.clone(), settings.clone());
         if before.is_some_and(|before| before != settings) {
             self.loaded.lock().retain(|(of, _), _| of != model);
         }

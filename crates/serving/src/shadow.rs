@@ -4,7 +4,7 @@ use crate::signature::Input;
 use domain::entity::Deployment;
 use domain::{Actor, Batch, Event, Fault, ModelName, Row, Scalar, Timestamp, VersionNumber};
 use parking_lot::Mutex;
-use ports::{AppendError, Clock, CommitError, MetadataStore, ModelHandle, RowLog, decide, scalar_at};
+use ports::{AppendError, Clock, CommitError, MetadataStore, ModelHandle, Outputs, RowLog, decide, scalar_at};
 use reactor::{Activity, Busy};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -101,10 +101,14 @@ async fn run(
         let latency = began.elapsed().as_micros() as i64;
         let Some(lane) = lane.upgrade() else { return };
         match answer {
-            Ok(values) => {
+            Ok(predicted) => {
                 let ids: Vec<String> = copied.rows.iter().map(|row| row.id.clone()).collect();
-                let rows: Vec<Row> =
-                    copied.rows.into_iter().zip(values).map(|(row, value)| shadow_row(row, version, value, latency)).collect();
+                let rows: Vec<Row> = copied
+                    .rows
+                    .into_iter()
+                    .zip(predicted.into_rows())
+                    .map(|(row, given)| shadow_row(row, version, given, latency))
+                    .collect();
                 if let Err(error) = sinks.rows.append(&format!("prediction/{model}"), rows).await {
                     log_loss(&model, &error);
                 }
@@ -180,11 +184,12 @@ fn log_loss(model: &ModelName, error: &AppendError) {
 }
 
 /// The champion's row as the shadow's own.
-fn shadow_row(mut row: Row, version: VersionNumber, value: Scalar, latency_us: i64) -> Row {
+fn shadow_row(mut row: Row, version: VersionNumber, (value, outputs): (Scalar, Option<Outputs>), latency_us: i64) -> Row {
     row.id = format!("{}#{version}", row.id);
     row.fields.insert("version".into(), Scalar::Int(version.0 as i64));
     row.fields.insert("role".into(), Scalar::Text("shadow".into()));
     row.fields.insert("prediction".into(), value);
+    crate::gateway::log_outputs(&mut row, outputs.as_ref());
     row.fields.insert("latency_us".into(), Scalar::Int(latency_us));
     row
 }

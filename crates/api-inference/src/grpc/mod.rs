@@ -21,7 +21,6 @@ use domain::{Fault, Kind, ModelName, Refusal, Scalar, VersionNumber};
 use messages::{
     Choice, Contents, Empty, InferRequest, InferResponse, Live, ModelMetadata, Named, Parameter, Ready, ServerMetadata, Tensor,
 };
-use ports::Signature;
 use prost::Message;
 use serde_json::{Number, Value};
 use serving::{Answer, Call, ServeError};
@@ -106,7 +105,8 @@ fn told(model: Metadata) -> ModelMetadata {
 async fn infer(api: &InferenceApi, request: InferRequest) -> Result<InferResponse, ServeError> {
     let (name, wanted) = (ModelName::parse(&request.model_name)?, version(&request.model_version)?);
     let served = api.gateway.served(&name, wanted)?;
-    v2::know_outputs(request.outputs.iter().map(|wanted| wanted.name.as_str()))?;
+    let asked: Vec<&str> = request.outputs.iter().map(|wanted| wanted.name.as_str()).collect();
+    v2::know_outputs(&asked, &served.signature)?;
     let in_binary = !request.raw.is_empty();
     if in_binary && request.raw.len() != request.inputs.len() {
         let what = format!("{} raw_input_contents for {} inputs", request.raw.len(), request.inputs.len());
@@ -117,7 +117,8 @@ async fn infer(api: &InferenceApi, request: InferRequest) -> Result<InferRespons
     let raw = request.raw.concat();
     let records = v2::table(inputs?, &mut raw.as_slice(), &served)?;
     let answers = api.gateway.call(&name, Call { rows: rows::requests(records)?, wanted, ..Call::default() }).await?;
-    Ok(respond(name, request.id, &served.signature, answers, in_binary))
+    let tensors = v2::answered(&answers, &asked, &served.signature);
+    Ok(respond(name, request.id, answers, tensors, in_binary))
 }
 
 /// An input as the JSON of the protocol has it.
@@ -167,7 +168,7 @@ fn values(contents: Contents, datatype: &str) -> Result<Vec<Value>, Refusal> {
     })
 }
 
-fn respond(model: ModelName, id: String, signature: &Signature, answers: Vec<Answer>, in_binary: bool) -> InferResponse {
+fn respond(model: ModelName, id: String, answers: Vec<Answer>, tensors: Vec<v2::Answered>, in_binary: bool) -> InferResponse {
     let version = answers.first().map(|answer| answer.version.to_string()).unwrap_or_default();
     let text = |text: String| Parameter { choice: Some(Choice::Text(text)) };
     // Lists, which the protocol's parameters lack, as JSON.
@@ -179,17 +180,21 @@ fn respond(model: ModelName, id: String, signature: &Signature, answers: Vec<Ans
     if answers.iter().any(|answer| answer.version.to_string() != version) {
         parameters.insert("model_versions".into(), list(&|answer| answer.version.to_string()));
     }
-    let values: Vec<Scalar> = answers.into_iter().map(|answer| answer.value).collect();
-    let kind = v2::kind(&values, signature);
-    let output = Tensor {
-        name: v2::OUTPUT.into(),
-        datatype: kind.into(),
-        shape: vec![values.len() as i64, 1],
-        parameters: HashMap::new(),
-        contents: (!in_binary).then(|| contents(&values, kind)),
-    };
-    let raw = if in_binary { vec![binary::bytes(&values, kind).into()] } else { Vec::new() };
-    InferResponse { model_name: model.to_string(), model_version: version, id, parameters, outputs: vec![output], raw }
+    let mut raw = Vec::new();
+    let outputs = tensors.into_iter().map(|tensor| {
+        if in_binary {
+            raw.push(binary::bytes(&tensor.values, tensor.datatype).into());
+        }
+        Tensor {
+            name: tensor.name,
+            datatype: tensor.datatype.into(),
+            shape: vec![(tensor.values.len() / tensor.width) as i64, tensor.width as i64],
+            parameters: HashMap::new(),
+            contents: (!in_binary).then(|| contents(&tensor.values, tensor.datatype)),
+        }
+    });
+    let outputs = outputs.collect();
+    InferResponse { model_name: model.to_string(), model_version: version, id, parameters, outputs, raw }
 }
 
 fn contents(values: &[Scalar], kind: &str) -> Contents {

@@ -17,7 +17,7 @@ pub use git::{GitHost, GitSpec, ReportOn};
 pub use lineage::LineageSpec;
 pub use model::{
     Approve, ApproveRule, ApproveWord, BatchSpec, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec,
-    NotifySpec, RolloutSpec, RuntimeSpec, ScaleSpec, ServeSpec, ShadowSpec, Task,
+    NotifySpec, OutputSpec, RolloutSpec, RuntimeSpec, ScaleSpec, ServeSpec, ShadowSpec, Task,
 };
 pub use param::{ParamRule, ParamSpec, ParamType, ParamValue};
 pub use pipeline::{

@@ -115,6 +115,9 @@ pub struct ServeSpec {
     /// What answers: a worker of the project's interpreter, or ONNX within the server.
     #[serde(default, skip_serializing_if = "RuntimeSpec::is_default")]
     pub runtime: RuntimeSpec,
+    /// Which of the values of a row is the prediction, where the model answers several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputSpec>,
     /// Whether ONNX runs in a process of its own, which may crash alone.
     #[serde(default, skip_serializing_if = "super::features::is_false")]
     pub isolate: bool,
@@ -124,6 +127,24 @@ pub struct ServeSpec {
     /// Requests that come close together are one call of the model; none: each is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchSpec>,
+}
+
+/// `output = "name"`, or a place: `output = 1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "output is the name of a value of the model's answer, or its place: 0, 1, ...")]
+pub enum OutputSpec {
+    /// Counted from 0.
+    Place(u32),
+    Name(String),
+}
+
+impl std::fmt::Display for OutputSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OutputSpec::Place(place) => write!(f, "{place}"),
+            OutputSpec::Name(name) => write!(f, "\"{name}\""),
+        }
+    }
 }
 
 /// `batch = { rows = 32, wait = "2ms" }`.
