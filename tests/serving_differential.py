@@ -176,6 +176,8 @@ def several(server, folder, check):
     check("a name that no output has", status == 400 and "low, high" in ours["hint"], (status, ours))
     status, ours = ask(f"{server.url}/v2/models/pair", None)
     check("what the model gives", [one["name"] for one in ours["outputs"]] == ["low", "high"], ours)
+    status, ours = ask(f"{server.url}/v2/models/shares", None)
+    check("and how much", ours["outputs"] == [{"name": "predict", "datatype": "FP64", "shape": [-1, 3]}], ours)
 
 
 def main():

@@ -173,7 +173,10 @@ impl Metadata {
             (Inputs::Unknown | Inputs::Other(_), true) => Vec::new(),
         };
         let outputs = match served.signature.outputs.as_slice() {
-            [] => vec![tensor(OUTPUT, served.signature.output.as_ref().unwrap_or(&ColumnType::Double), 1)],
+            [] => {
+                let kind = served.signature.output.as_ref().unwrap_or(&ColumnType::Double);
+                vec![tensor(OUTPUT, kind, served.signature.output_width.map_or(1, |width| width as i64))]
+            }
             several => several.iter().map(|column| tensor(column.name.as_deref().unwrap_or(OUTPUT), &column.kind, 1)).collect(),
         };
         Metadata { name: name.to_string(), versions: vec![served.version.to_string()], platform: "mlflow", inputs, outputs }

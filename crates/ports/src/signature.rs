@@ -8,6 +8,9 @@ pub struct Signature {
     pub inputs: Inputs,
     /// The type of what it answers, if it is one column or a tensor.
     pub output: Option<ColumnType>,
+    /// Values a row of a tensor, where it has more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_width: Option<usize>,
     /// The names and types of several values a row; none: it answers one, or the file does not say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<ColumnSpec>,
@@ -111,11 +114,17 @@ impl Signature {
             [one] => Some(ColumnType::of_mlflow(&one.kind)),
             _ => None,
         };
+        let output_width = match found.as_slice() {
+            [Item { tensor: Some(tensor), .. }] => {
+                tensor.shape.get(1).and_then(|width| usize::try_from(*width).ok()).filter(|width| *width > 1)
+            }
+            _ => None,
+        };
         let outputs = match inputs(found) {
             Inputs::Columns(columns) if columns.len() > 1 && columns.iter().all(|column| column.name.is_some()) => columns,
             _ => Vec::new(),
         };
-        Signature { inputs: inputs(read(texts.inputs)), output, outputs }
+        Signature { inputs: inputs(read(texts.inputs)), output, output_width, outputs }
     }
 }
 

@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn fitted(kind: ColumnType, value: Scalar) -> Result<Scalar, String> {
-        let signature = Signature { inputs: Inputs::Columns(vec![column("x", kind, false)]), output: None, outputs: Vec::new() };
+        let signature = Signature { inputs: Inputs::Columns(vec![column("x", kind, false)]), ..Signature::default() };
         fit(&rows(&[("x", value)]), &signature).map(|rows| scalar_at(rows.column(0), 0)).map_err(|refusal| refusal.code.to_string())
     }
 
@@ -203,14 +203,14 @@ mod tests {
     fn columns_come_in_the_models_order_and_only_those() {
         let columns =
             vec![column("b", ColumnType::Double, false), column("a", ColumnType::Double, false), column("c", ColumnType::String, true)];
-        let signature = Signature { inputs: Inputs::Columns(columns), output: None, outputs: Vec::new() };
+        let signature = Signature { inputs: Inputs::Columns(columns), ..Signature::default() };
         let sent = rows(&[("a", Scalar::Int(1)), ("extra", Scalar::Int(9)), ("b", Scalar::Int(2))]);
         let fitted = fit(&sent, &signature).unwrap();
         let names: Vec<String> = fitted.schema().fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(names, ["b", "a", "c"]);
         let refusal = fit(&rows(&[("a", Scalar::Int(1))]), &signature).unwrap_err();
         assert_eq!((refusal.code.as_ref(), refusal.what.as_str()), ("serve/missing_column", "the model needs `b`"));
-        let table = Signature { inputs: Inputs::Table { kind: ColumnType::Double, width: Some(2) }, output: None, outputs: Vec::new() };
+        let table = Signature { inputs: Inputs::Table { kind: ColumnType::Double, width: Some(2) }, ..Signature::default() };
         assert!(fit(&rows(&[("0", Scalar::Int(1)), ("1", Scalar::Int(2))]), &table).is_ok());
         assert_eq!(fit(&rows(&[("0", Scalar::Int(1))]), &table).unwrap_err().code, "serve/columns");
     }

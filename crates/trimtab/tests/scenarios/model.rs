@@ -150,7 +150,8 @@ impl ModelHandle for Loaded {
     }
 
     fn signature(&self) -> &ports::Signature {
-        const NOTHING: &ports::Signature = &ports::Signature { inputs: ports::Inputs::Unknown, output: None };
+        const NOTHING: &ports::Signature =
+            &ports::Signature { inputs: ports::Inputs::Unknown, output: None, output_width: None, outputs: Vec::new() };
         NOTHING
     }
 }
