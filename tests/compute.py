@@ -123,6 +123,11 @@ run = ["sh", "-c", "kill -9 $$"]
         assert code == 1 and "out of memory" in err and "64MiB" in err and "need = { mem" in err, err
         code, _, err = s.cli("pipeline", "run", "q")
         assert code == 1 and "SIGKILL" in err and "out of memory" not in err, err
+        # What holds them to it is said; tests/control_groups.sh has a machine with control groups.
+        limits = s.ask("/api/v1/compute")[1]["limits"]
+        assert limits["by"] in ("control_groups", "watching") and limits["why"], limits
+        code, out, _ = s.cli("compute", "status")
+        assert code == 0 and limits["by"] in out and limits["why"] in out, out
 
 
 def test_what_can_never_run_is_refused_before_anything_runs():

@@ -4,29 +4,32 @@
 //! runs in a process group of its own, with just the environment it was given and the cookie `TRIMTAB_JOB=ID`, by which
 //! all that it started is found again, daemons and what a killed server left behind included.
 //!
+//! Where the system lets it, a job has a control group of its own and the kernel holds it to its limits; elsewhere it is watched, and killed
+//! when it holds more memory than it asked for. [`PoolState::limits`] says which, and why.
+//!
 //! Invariants: when `run` returns, no process of the job lives; memory in this process is bounded whatever a job prints.
 
+mod cgroup;
 mod gpus;
 mod members;
 mod output;
 mod pool;
+mod spawn;
 
 use async_trait::async_trait;
+use cgroup::{Group, Limits, Tree};
 use domain::spec::ComputeSpec;
 use domain::{Fault, Refusal, Span};
-use members::{Members, Usage};
+use members::{KernelKills, Members, Usage};
 use nix::sys::signal::Signal;
 use output::Output;
 use parking_lot::Mutex;
 use pool::Slots;
-use ports::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolState};
+use ports::{ComputeBackend, ComputeError, JobEnd, JobId, JobLimits, JobSpec, LimitsBy, OutOfMemory, PoolState};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -40,8 +43,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The machine's own cpus and memory.
 pub struct LocalPool {
     slots: Slots,
-    /// How often the kernel had killed for want of memory when that was last looked at.
-    kernel_kills: AtomicU64,
+    /// Where jobs get control groups, or why they do not.
+    groups: Result<Tree, String>,
+    kernel_kills: KernelKills,
     jobs: Mutex<HashMap<JobId, watch::Sender<bool>>>,
 }
 
@@ -50,7 +54,8 @@ impl LocalPool {
     pub fn new(cpu: u32, mem_bytes: u64) -> Self {
         LocalPool {
             slots: Slots::new(cpu, mem_bytes, gpus::found()),
-            kernel_kills: AtomicU64::new(members::kernel_memory_kills()),
+            groups: Tree::open(Path::new("/proc")),
+            kernel_kills: KernelKills::new(),
             jobs: Mutex::default(),
         }
     }
@@ -62,9 +67,14 @@ impl LocalPool {
     }
 
     async fn run_in_slot(&self, job: &JobSpec, gpus: &[String], mut cancelled: watch::Receiver<bool>) -> Result<JobEnd, ComputeError> {
-        let killed_before = self.kernel_kills.load(Ordering::Relaxed);
-        let mut child = spawn(job, gpus)?;
-        let members = Members::of(&job.id.0, Some(child.id()));
+        let killed_before = self.kernel_kills.recent(SAMPLE);
+        let limits = Limits { memory_bytes: job.mem_bytes, cpu: job.cpu };
+        let group = self.groups.as_ref().ok().and_then(|tree| {
+            let told = |error| tracing::warn!(%error, "a job gets no control group and is watched instead");
+            tree.group(&limits).map_err(told).ok()
+        });
+        let (mut child, group) = spawn::spawn_within(job, gpus, group)?;
+        let members = Members::of(&job.id.0, Some(child.id()), group);
         let streams = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
         let output = Output::collect(streams, &job.log).await;
         let mut ended = tokio::task::spawn_blocking(move || child.wait4());
@@ -73,6 +83,7 @@ impl LocalPool {
             Ok(output) => output,
             Err(fault) => {
                 members.end(Duration::ZERO).await;
+                members.control().map(Group::remove);
                 return Err(fault.into());
             }
         };
@@ -95,9 +106,9 @@ impl LocalPool {
                 }
                 now = sample.tick() => {
                     usage.take(members.usage());
-                    self.kernel_kills.fetch_max(members::kernel_memory_kills(), Ordering::Relaxed);
-                    if job.mem_bytes.is_some_and(|limit| usage.memory_bytes > limit) && !end.out_of_memory {
-                        end.out_of_memory = true;
+                    let is_watched = members.control().is_none() && end.out_of_memory.is_none();
+                    if is_watched && job.mem_bytes.is_some_and(|limit| usage.memory_bytes > limit) {
+                        end.out_of_memory = Some(OutOfMemory::OwnLimit);
                         members.signal(Signal::SIGKILL);
                     }
                     if output.heard() != heard.0 {
@@ -115,14 +126,22 @@ impl LocalPool {
         let status = status.map_err(|e| Fault::because(what(), e))?.map_err(|e| Fault::because(what(), e))?;
         end.exit = status.status.code();
         end.signal = status.status.signal();
-        let nobody_asked = !end.cancelled && !end.timed_out && !end.silent;
-        if nobody_asked && killed_by_kernel(end.signal, end.exit) {
-            let now = members::kernel_memory_kills();
-            end.out_of_memory |= now > killed_before;
-            self.kernel_kills.fetch_max(now, Ordering::Relaxed);
-        }
         end.cpu_ms = Some(usage.cpu_ms(&status.rusage));
         end.peak_memory_bytes = usage.peak_bytes(&status.rusage);
+        match members.control() {
+            Some(group) => {
+                end.out_of_memory = group.out_of_memory();
+                end.too_many_processes = group.too_many_processes();
+                end.cpu_ms = group.cpu_ms().or(end.cpu_ms);
+                end.peak_memory_bytes = group.peak_bytes().max(end.peak_memory_bytes);
+                group.remove();
+            }
+            None if end.out_of_memory.is_none() && !end.was_ended() && killed_by_kernel(end.signal, end.exit) => {
+                let killed_another = self.kernel_kills.recent(Duration::ZERO) > killed_before;
+                end.out_of_memory = killed_another.then(|| whose_kill(end.peak_memory_bytes, members::total_memory_bytes()));
+            }
+            None => {}
+        }
         end.stderr_tail = output.finish().await;
         Ok(end)
     }
@@ -131,6 +150,15 @@ impl LocalPool {
 /// Whether SIGKILL ended the job itself, or what a shell waited for (which tells it as 128 + 9).
 fn killed_by_kernel(signal: Option<i32>, exit: Option<i32>) -> bool {
     signal == Some(9) || exit == Some(137)
+}
+
+/// The kernel counts its kills for the whole machine. A job that was killed while it held most of the memory is taken for the one that was
+/// meant.
+fn whose_kill(peak_bytes: Option<u64>, machine_bytes: Option<u64>) -> OutOfMemory {
+    match peak_bytes.zip(machine_bytes) {
+        Some((peak, machine)) if peak >= machine / 2 => OutOfMemory::Machine,
+        _ => OutOfMemory::Perhaps,
+    }
 }
 
 /// Waits until somebody asks the job to end.
@@ -149,41 +177,6 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 fn span_of(time: Duration) -> Span {
     Span::from_ms(time.as_millis() as i64)
-}
-
-fn spawn(job: &JobSpec, gpus: &[String]) -> Result<Child, ComputeError> {
-    let Some((program, arguments)) = job.command.split_first() else {
-        return Err(Refusal::invalid("job/no_command", "the command is empty").into());
-    };
-    // With a path the process is spawned; looking for a name on another PATH would fork, and copy this process's page tables.
-    let mut command = Command::new(found(program, job).unwrap_or_else(|| program.into()));
-    command
-        .arg0(program)
-        .args(arguments)
-        .current_dir(&job.dir)
-        .env_clear()
-        .envs(job.env.iter().map(|(name, value)| (name, value)))
-        .env(members::COOKIE, &job.id.0)
-        .env("CUDA_VISIBLE_DEVICES", gpus.join(","))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    command.spawn().map_err(|e| {
-        Refusal::invalid("job/cannot_start", format!("`{program}` cannot be started in {}: {e}", job.dir.display()))
-            .hint("check that the program exists and may be executed, and that the folder is there")
-            .into()
-    })
-}
-
-/// Where the job's own PATH has a program.
-fn found(program: &str, job: &JobSpec) -> Option<PathBuf> {
-    if program.contains('/') {
-        return None;
-    }
-    let (_, path) = job.env.iter().find(|(name, _)| name == "PATH")?;
-    let may_run = |file: &PathBuf| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    std::env::split_paths(path).map(|folder| job.dir.join(folder).join(program)).find(may_run)
 }
 
 #[async_trait]
@@ -214,7 +207,7 @@ impl ComputeBackend for LocalPool {
     }
 
     async fn reap(&self, job: &JobId) -> Result<(), Fault> {
-        Members::of(&job.0, None).end(GRACE).await;
+        Members::of(&job.0, None, None).end(GRACE).await;
         Ok(())
     }
 
@@ -223,7 +216,11 @@ impl ComputeBackend for LocalPool {
     }
 
     fn state(&self) -> PoolState {
-        self.slots.state()
+        let limits = match &self.groups {
+            Ok(tree) => JobLimits { by: LimitsBy::ControlGroups, why: tree.describe() },
+            Err(why) => JobLimits { by: LimitsBy::Watching, why: why.clone() },
+        };
+        PoolState { limits, ..self.slots.state() }
     }
 }
 

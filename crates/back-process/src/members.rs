@@ -1,7 +1,9 @@
-//! The processes of a job, found by process group and by the cookie in their environment.
+//! The processes of a job: those of its control group, or those found by process group and by the cookie in their environment.
 
+use crate::cgroup::Group;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use wait4::ResourceUsage;
@@ -18,10 +20,11 @@ const YOUNG: Duration = Duration::from_secs(10);
 pub(crate) struct Members {
     mark: Vec<u8>,
     group: Option<i32>,
+    control: Option<Group>,
     began: Instant,
 }
 
-struct Process {
+pub(crate) struct Process {
     pid: i32,
     ticks: u64,
     resident_bytes: u64,
@@ -38,10 +41,13 @@ pub(crate) struct Usage {
 impl Usage {
     /// Takes a sample in; a process that ended keeps the last count of its own.
     pub(crate) fn take(&mut self, sample: UsageSample) {
-        self.memory_bytes = sample.0.iter().map(|process| process.resident_bytes).sum();
+        self.memory_bytes = match &sample {
+            UsageSample::Counted { memory_bytes } => *memory_bytes,
+            UsageSample::Seen(processes) => processes.iter().map(|process| process.resident_bytes).sum(),
+        };
         self.peak = self.peak.max(self.memory_bytes);
-        for process in sample.0 {
-            self.ticks.insert(process.pid, process.ticks);
+        if let UsageSample::Seen(processes) = sample {
+            self.ticks.extend(processes.into_iter().map(|process| (process.pid, process.ticks)));
         }
     }
 
@@ -60,11 +66,30 @@ impl Usage {
     }
 }
 
-pub(crate) struct UsageSample(Vec<Process>);
+pub(crate) enum UsageSample {
+    /// By the kernel, for the job's control group.
+    Counted {
+        memory_bytes: u64,
+    },
+    Seen(Vec<Process>),
+}
 
 impl Members {
-    pub(crate) fn of(job: &str, leader: Option<u32>) -> Self {
-        Members { mark: format!("{COOKIE}={job}").into_bytes(), group: leader.map(|pid| pid as i32), began: Instant::now() }
+    pub(crate) fn of(job: &str, leader: Option<u32>, control: Option<Group>) -> Self {
+        let mark = format!("{COOKIE}={job}").into_bytes();
+        Members { mark, group: leader.map(|pid| pid as i32), control, began: Instant::now() }
+    }
+
+    /// Its control group, if it has one.
+    pub(crate) fn control(&self) -> Option<&Group> {
+        self.control.as_ref()
+    }
+
+    fn alive(&self) -> Vec<i32> {
+        match &self.control {
+            Some(control) => control.processes(),
+            None => self.processes().iter().map(|process| process.pid).collect(),
+        }
     }
 
     fn processes(&self) -> Vec<Process> {
@@ -106,17 +131,25 @@ impl Members {
     }
 
     pub(crate) fn usage(&self) -> UsageSample {
-        UsageSample(self.processes())
+        match &self.control {
+            Some(control) => UsageSample::Counted { memory_bytes: control.memory_bytes() },
+            None => UsageSample::Seen(self.processes()),
+        }
     }
 
     /// Signals every process of the job; whether there was one.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
-        let processes = self.processes();
-        for process in &processes {
-            // A process that ended meanwhile needs no signal.
-            let _ = kill(Pid::from_raw(process.pid), signal);
+        let alive = self.alive();
+        match &self.control {
+            Some(control) if signal == Signal::SIGKILL && !alive.is_empty() => control.kill(),
+            _ => {
+                for pid in &alive {
+                    // A process that ended meanwhile needs no signal.
+                    let _ = kill(Pid::from_raw(*pid), signal);
+                }
+            }
         }
-        !processes.is_empty()
+        !alive.is_empty()
     }
 
     /// Asks all to end, then makes them.
@@ -125,7 +158,7 @@ impl Members {
         if !grace.is_zero() {
             let mut waited = Duration::ZERO;
             self.signal(Signal::SIGTERM);
-            while waited < grace && !self.processes().is_empty() {
+            while waited < grace && !self.alive().is_empty() {
                 tokio::time::sleep(step).await;
                 waited += step;
             }
@@ -140,8 +173,28 @@ impl Members {
     }
 }
 
-/// How often the kernel has killed for want of memory, on this machine and in this control group; zero where it does not tell.
-pub(crate) fn kernel_memory_kills() -> u64 {
+/// How often the kernel has killed for want of memory, on this machine and in the group that holds it; whom, it does not tell.
+pub(crate) struct KernelKills {
+    looked: Mutex<(Instant, u64)>,
+}
+
+impl KernelKills {
+    /// As of now.
+    pub(crate) fn new() -> Self {
+        KernelKills { looked: Mutex::new((Instant::now(), kernel_memory_kills())) }
+    }
+
+    /// The count; one that was read a moment ago is not read again, since many short jobs start in a moment.
+    pub(crate) fn recent(&self, moment: Duration) -> u64 {
+        let mut looked = self.looked.lock();
+        if looked.0.elapsed() > moment {
+            *looked = (Instant::now(), kernel_memory_kills());
+        }
+        looked.1
+    }
+}
+
+fn kernel_memory_kills() -> u64 {
     let count = |path: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok()).unwrap_or(0)

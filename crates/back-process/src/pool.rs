@@ -127,6 +127,7 @@ impl Slots {
             gpus: pool.gpus.clone(),
             running: state.queue.running().map(|(ask, gpus)| shown(ask, gpus, None)).collect(),
             waiting: state.queue.waiting().into_iter().map(|waiting| shown(&waiting.ask, &[], Some(waiting.why))).collect(),
+            ..PoolState::default()
         }
     }
 }

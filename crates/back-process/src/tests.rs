@@ -3,7 +3,7 @@ use super::*;
 use domain::Span;
 use std::path::PathBuf;
 
-fn sh(id: &str, script: &str, folder: &std::path::Path) -> JobSpec {
+pub(crate) fn sh(id: &str, script: &str, folder: &std::path::Path) -> JobSpec {
     JobSpec {
         id: JobId(format!("{id}-{}", std::process::id())),
         command: vec!["sh".into(), "-c".into(), script.into()],
@@ -21,7 +21,7 @@ fn sh(id: &str, script: &str, folder: &std::path::Path) -> JobSpec {
     }
 }
 
-fn is_alive(pid_file: PathBuf) -> bool {
+pub(crate) fn is_alive(pid_file: PathBuf) -> bool {
     let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.contains(") Z"))
@@ -31,10 +31,10 @@ fn is_alive(pid_file: PathBuf) -> bool {
 async fn exit_output_and_environment_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let pool = LocalPool::new(2, 1 << 30);
-    let mut job = sh("exit", "echo out; echo $SECRET >&2; printenv HOME", folder.path());
+    let mut job = sh("exit", "echo out; echo $SECRET >&2; env | grep ^HOME=", folder.path());
     job.env.push(("SECRET".into(), "given".into()));
     let end = pool.run(job.clone()).await.unwrap();
-    assert_eq!((end.exit, end.signal, end.stderr_tail.as_str()), (Some(1), None, "given"), "printenv finds no HOME");
+    assert_eq!((end.exit, end.signal, end.stderr_tail.as_str()), (Some(1), None, "given"), "there is no HOME");
     let log = std::fs::read_to_string(&job.log).unwrap();
     assert!(log.contains("out\n") && log.contains("given\n"), "{log}");
 }
@@ -97,9 +97,9 @@ async fn what_asks_for_too_much_is_refused_and_what_takes_too_much_is_killed() {
     let mut job = sh("greedy", "x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 5", folder.path());
     job.mem_bytes = Some(20 << 20);
     let end = pool.run(job).await.unwrap();
-    assert!(end.out_of_memory && end.signal == Some(9), "{end:?}");
+    assert!(end.out_of_memory == Some(OutOfMemory::OwnLimit) && end.signal == Some(9), "{end:?}");
     let end = pool.run(sh("shot", "kill -9 $$", folder.path())).await.unwrap();
-    assert!(!end.out_of_memory && end.signal == Some(9), "{end:?}");
+    assert!(end.out_of_memory.is_none() && end.signal == Some(9), "{end:?}");
 }
 
 #[tokio::test]
@@ -189,4 +189,13 @@ async fn jobs_start_by_priority_and_gpus_have_one_holder() {
     let order = std::fs::read_to_string(folder.path().join("order")).unwrap();
     assert_eq!(order, "first:GPU-a\nurgent:GPU-a,GPU-b\nusual:\n", "a job without GPUs sees none");
     assert_eq!(pool.state().cpu_used, 0);
+}
+
+#[test]
+fn a_kill_is_the_machines_only_if_the_job_held_most_of_it() {
+    let cases =
+        [(Some(60), Some(100), OutOfMemory::Machine), (Some(40), Some(100), OutOfMemory::Perhaps), (None, Some(100), OutOfMemory::Perhaps)];
+    for (peak, machine, expected) in cases {
+        assert_eq!(whose_kill(peak, machine), expected);
+    }
 }

@@ -51,8 +51,10 @@ pub struct JobEnd {
     /// Ended because it printed nothing for as long as its `heartbeat` allows.
     pub silent: bool,
     pub cancelled: bool,
-    /// Killed for using more memory than it asked for.
-    pub out_of_memory: bool,
+    /// It was killed for want of memory, and how that is known.
+    pub out_of_memory: Option<OutOfMemory>,
+    /// It came to this limit of processes and threads: what would have been more was refused to it.
+    pub too_many_processes: Option<u32>,
     /// The GPUs that it had.
     pub gpus: Vec<String>,
     /// How long it waited for room.
@@ -70,6 +72,23 @@ impl JobEnd {
     pub fn is_success(&self) -> bool {
         self.exit == Some(0)
     }
+
+    /// Whether the back end ended it: on request, too late, or too long without a word.
+    pub fn was_ended(&self) -> bool {
+        self.cancelled || self.timed_out || self.silent
+    }
+}
+
+/// Why a job is taken to have died for want of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfMemory {
+    /// It used more than it asked for: the kernel says so of its control group, or it was seen to hold more and ended.
+    OwnLimit,
+    /// The machine, or the group that the server lives in, had no more, and the kernel chose this job: it says so of the job's control
+    /// group, or the job was killed by nobody else while it held most of the machine's memory.
+    Machine,
+    /// Somebody killed it, and meanwhile the kernel killed something on this machine for want of memory; which, is not known.
+    Perhaps,
 }
 
 /// Where jobs run. `run` waits for room in the pool, then for the end of the job; dropping the future does not end the job,
@@ -101,6 +120,26 @@ pub struct PoolState {
     pub running: Vec<PoolJob>,
     /// In the order in which they are looked at.
     pub waiting: Vec<PoolJob>,
+    pub limits: JobLimits,
+}
+
+/// How jobs are held to what they asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JobLimits {
+    pub by: LimitsBy,
+    /// Where the control groups are, or why there are none.
+    pub why: String,
+}
+
+/// What holds jobs to what they asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitsBy {
+    /// The kernel, by a control group for each job (cgroup v2).
+    ControlGroups,
+    /// A look at the job's processes ten times a second; what holds too much memory is killed.
+    #[default]
+    Watching,
 }
 
 /// A job of the pool.

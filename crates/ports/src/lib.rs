@@ -31,7 +31,7 @@ mod world;
 pub use artifacts::{ArtifactExt, ArtifactInfo, ArtifactStore, ByteStream, Stored};
 pub use clock::Clock;
 pub use code::{CheckoutError, CodeSource, Wanted};
-pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobSpec, PoolJob, PoolState};
+pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobLimits, JobSpec, LimitsBy, OutOfMemory, PoolJob, PoolState};
 pub use curve::{Bucket, Curve, CurveBuilder, CurvePoint, sample};
 pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};

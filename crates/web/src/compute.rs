@@ -8,7 +8,7 @@ use ::compute::usage::{By, Used, usage};
 use axum::extract::{Query, State};
 use axum::response::Response;
 use domain::{PipelineRunId, Span};
-use ports::{PoolJob, PoolState};
+use ports::{LimitsBy, PoolJob, PoolState};
 use serde::{Deserialize, Serialize};
 
 /// How far back usage goes.
@@ -27,6 +27,7 @@ pub(crate) struct Asked {
 #[derive(Serialize)]
 struct Page {
     gauges: Vec<Gauge>,
+    limits: String,
     running: Vec<Job>,
     waiting: Vec<Job>,
     by: Vec<(&'static str, bool)>,
@@ -99,6 +100,7 @@ fn read(state: &WebState, asked: &Asked) -> Result<Page, PageError> {
     let words = [(By::Pipeline, "pipeline"), (By::Run, "run"), (By::Model, "model"), (By::Team, "team")];
     Ok(Page {
         gauges: gauges(&pool),
+        limits: limits(&pool),
         running: pool.running.iter().map(job).collect(),
         waiting: pool.waiting.iter().map(job).collect(),
         by: words.iter().map(|(by, word)| (*word, *by == asked.by)).collect(),
@@ -122,6 +124,16 @@ fn money(cost: f64) -> String {
         cost if cost < 0.0001 => "< 0.0001".into(),
         cost if cost < 0.01 => format!("{cost:.4}"),
         cost => format!("{cost:.2}"),
+    }
+}
+
+/// What holds jobs to what they asked for.
+fn limits(pool: &PoolState) -> String {
+    match pool.limits.by {
+        LimitsBy::ControlGroups => format!("The kernel holds jobs to what they asked for: {}.", pool.limits.why),
+        LimitsBy::Watching => {
+            format!("Jobs are watched, and killed when they hold more memory than they asked for: {}.", pool.limits.why)
+        }
     }
 }
 

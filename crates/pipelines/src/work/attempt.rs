@@ -7,7 +7,7 @@ use crate::template;
 use domain::entity::{PipelineStep, StepArtifact, StepAttempt};
 use domain::{Digest, Fault};
 use indexmap::IndexMap;
-use ports::{ComputeError, JobEnd, JobId, JobSpec};
+use ports::{ComputeError, JobEnd, JobId, JobSpec, OutOfMemory};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -308,10 +308,11 @@ fn hint(end: &JobEnd, place: &Place) -> Option<String> {
         JobEnd { cancelled: true, .. } => return None,
         JobEnd { timed_out: true, .. } => "raise `timeout`, or find out from the log where it stood".into(),
         JobEnd { silent: true, .. } => "let it print how far it has come (unbuffered), or raise `heartbeat`".into(),
-        JobEnd { out_of_memory: true, .. } => match asked {
+        JobEnd { out_of_memory: Some(_), .. } => match asked {
             Some(asked) => format!("ask for more than {asked}: need = {{ mem = \"...\" }}; or read the data in pieces"),
             None => "say what it needs, so that fewer run beside it: need = { mem = \"2GiB\" }; or read the data in pieces".into(),
         },
+        JobEnd { too_many_processes: Some(most), .. } => format!("it came to the limit of {most} processes and threads"),
         JobEnd { signal: Some(9), .. } => "neither a time-out nor memory: somebody or something else killed it".into(),
         JobEnd { signal: Some(4 | 6 | 7 | 8 | 11), .. } => "native code crashed: look at the versions of its libraries".into(),
         JobEnd { exit: Some(126), .. } => "a file that it calls may not be executed: chmod +x".into(),
@@ -326,17 +327,26 @@ fn hint(end: &JobEnd, place: &Place) -> Option<String> {
     })
 }
 
+/// That it was killed for want of memory, with what it had and might have.
+fn memory_words(how: OutOfMemory, end: &JobEnd, asked: Option<&str>) -> String {
+    let had =
+        end.peak_memory_bytes.map_or(String::new(), |bytes| format!(" (at most {:.1} MiB in use)", bytes as f64 / f64::from(1 << 20)));
+    match (how, asked) {
+        (OutOfMemory::OwnLimit, Some(asked)) => format!("killed: out of memory, it needed more than the {asked} that it asked for{had}"),
+        (OutOfMemory::OwnLimit, None) => format!("killed: out of memory{had}"),
+        (OutOfMemory::Machine, _) => format!("killed by SIGKILL: out of memory, the machine had no more to give{had}"),
+        (OutOfMemory::Perhaps, _) => {
+            format!("killed by SIGKILL: by whom is not known, perhaps out of memory: the kernel killed something for that meanwhile{had}")
+        }
+    }
+}
+
 pub(super) fn describe(end: &JobEnd, place: &Place) -> String {
     let mut what = match end {
         JobEnd { cancelled: true, .. } => "cancelled".to_owned(),
         JobEnd { timed_out: true, .. } => format!("no end within its timeout of {}", place.spec.timeout.unwrap_or_default()),
         JobEnd { silent: true, .. } => format!("no sign of life for {}: it printed nothing", place.spec.heartbeat.unwrap_or_default()),
-        JobEnd { out_of_memory: true, .. } => match place.spec.need.mem.as_deref() {
-            Some(asked) if end.peak_memory_bytes.zip(place.spec.need.mem_bytes().ok().flatten()).is_some_and(|(used, may)| used > may) => {
-                format!("killed: out of memory, it used more than the {asked} that it asked for")
-            }
-            _ => "killed by SIGKILL: out of memory, the machine had no more to give".to_owned(),
-        },
+        JobEnd { out_of_memory: Some(how), .. } => memory_words(*how, end, place.spec.need.mem.as_deref()),
         JobEnd { signal: Some(signal), .. } => format!("killed by {}", signal_name(*signal)),
         JobEnd { exit, .. } => format!("exit {}", exit.map_or("unknown".into(), |code| code.to_string())),
     };
