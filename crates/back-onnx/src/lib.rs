@@ -14,12 +14,15 @@ mod model;
 pub use child::answer_frames;
 
 use async_trait::async_trait;
+use domain::entity::EnvironmentLock;
 use domain::spec::RuntimeSpec;
+use domain::{Digest, Fault};
 use ort::environment::Environment;
 use parking_lot::Mutex;
 use ports::{LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, OnnxFiles};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One environment a process: that is the library's own rule.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
@@ -85,6 +88,18 @@ impl ModelRuntime for OnnxRuntime {
             return Ok(handle);
         }
         self.other.load(&files).await
+    }
+
+    async fn prepare(&self, files: &ModelFiles) -> Result<Option<EnvironmentLock>, LoadError> {
+        self.other.prepare(files).await
+    }
+
+    async fn is_prepared(&self, files: &ModelFiles) -> bool {
+        self.other.is_prepared(files).await
+    }
+
+    async fn free_environments(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.other.free_environments(unused, dry_run).await
     }
 }
 

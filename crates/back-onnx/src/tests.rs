@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use domain::spec::EnvironmentSpec;
 use domain::{ModelName, VersionNumber};
 
 struct Converter(OnnxCopy);
@@ -34,8 +35,18 @@ async fn what_onnx_cannot_answer_goes_to_a_worker() {
     for copy in copies {
         for runtime in [RuntimeSpec::Auto, RuntimeSpec::Onnx, RuntimeSpec::Python] {
             let (model, version) = (ModelName::new("m"), VersionNumber(1));
-            let files =
-                ModelFiles { model, version, artifact_path: "a".into(), runtime, output: None, isolate: false, scale: None, onnx: None };
+            let environment = EnvironmentSpec::Project;
+            let files = ModelFiles {
+                model,
+                version,
+                artifact_path: "a".into(),
+                runtime,
+                environment,
+                output: None,
+                isolate: false,
+                scale: None,
+                onnx: None,
+            };
             let loaded = OnnxRuntime::new(Arc::new(Converter(copy.clone())), Arc::new(Worker)).load(&files).await;
             assert!(matches!(loaded, Err(LoadError::Refused(refusal)) if refusal.code == "test/worker"));
         }

@@ -43,7 +43,7 @@ impl OnnxConverter for PythonRuntime {
         }
         let told = match read(&folder).await {
             Some(told) => told,
-            None => self.run(&folder).await?,
+            None => self.run(&folder, files).await?,
         };
         let compared = told.difference.map(|difference| (told.rows, difference));
         Ok(OnnxCopy { signature, library: told.library, model: told.model, compared, why: told.why })
@@ -58,8 +58,9 @@ async fn read(folder: &Path) -> Option<Told> {
 }
 
 impl PythonRuntime {
-    async fn run(&self, folder: &Path) -> Result<Told, LoadError> {
-        let python = self.shared.python.lock().clone();
+    async fn run(&self, folder: &Path, files: &ModelFiles) -> Result<Told, LoadError> {
+        let environment = self.shared.environment(files, folder).await?;
+        let python = environment.map_or_else(|| self.shared.python.lock().clone(), |environment| environment.python.clone());
         let mut command = Command::new(&python);
         command.args(["-c", PROGRAM]).arg(folder).env_clear().current_dir(folder).process_group(0).kill_on_drop(true);
         command.envs(crate::worker::PASSED_ON.iter().filter_map(|name| Some((name, std::env::var(name).ok()?))));

@@ -3,24 +3,30 @@
 //! A worker is a process of the project's own interpreter that loads one MLflow model (pyfunc) and answers frames on its
 //! standard streams; nothing is unpickled in this process. One spare worker, with the libraries loaded, waits for the next
 //! model. A worker that dies is started again with back-off; until it is back, a request is told so at once. A request that would miss its
-//! deadline in the queue is sent away at once, with when to come back.
+//! deadline in the queue is sent away at once, with when to come back. A version with a locked environment has workers of that environment's
+//! interpreter ([`environment`]), and no spare.
 //!
 //! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker that has had a
 //! whole deadline for one request is killed, for nobody knows what it is doing, but never for the time that a request waited for it; numeric
 //! libraries run with one thread.
 
 mod convert;
+mod environment;
 mod model;
 mod pace;
 mod worker;
 
 use async_trait::async_trait;
-use domain::{Fault, Refusal};
+use domain::entity::EnvironmentLock;
+use domain::spec::EnvironmentSpec;
+use domain::{Digest, Fault, Refusal};
+use environment::{Environments, Installed, Wanted};
 use model::PythonModel;
 use parking_lot::Mutex;
 use ports::{ArtifactExt, ArtifactStore, LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxFiles};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use worker::Worker;
 
 /// Loads MLflow models in Python workers.
@@ -34,6 +40,7 @@ pub(crate) struct Shared {
     folder: PathBuf,
     python: Mutex<PathBuf>,
     spare: Mutex<Option<Worker>>,
+    environments: Environments,
     /// This server's own program, which has a command that answers by ONNX.
     program: PathBuf,
 }
@@ -41,16 +48,19 @@ pub(crate) struct Shared {
 /// What a worker loads.
 pub(crate) struct Source {
     pub(crate) folder: PathBuf,
+    /// `None`: the project's interpreter.
+    pub(crate) environment: Option<Arc<Installed>>,
     /// An ONNX model, for a process that opens nothing else.
     pub(crate) onnx: Option<OnnxFiles>,
 }
 
 impl PythonRuntime {
-    /// A runtime that keeps copies of models below `folder`, with `python` found on the path until told otherwise. `program` answers by ONNX,
+    /// A runtime that keeps copies of models below `folder` and locked environments below `environments`, with `python` found on the path until told otherwise. `program` answers by ONNX,
     /// when called `program onnx-worker --library FILE --model FILE`.
-    pub fn new(artifacts: Arc<dyn ArtifactStore>, folder: &Path, program: PathBuf) -> PythonRuntime {
+    pub fn new(artifacts: Arc<dyn ArtifactStore>, folder: &Path, environments: &Path, program: PathBuf) -> PythonRuntime {
         let (python, spare) = (Mutex::new("python3".into()), Mutex::default());
-        PythonRuntime { shared: Arc::new(Shared { artifacts, folder: folder.into(), python, spare, program }) }
+        let environments = Environments::new(environments.into());
+        PythonRuntime { shared: Arc::new(Shared { artifacts, folder: folder.into(), python, spare, environments, program }) }
     }
 
     /// The interpreter of workers that are started from now on.
@@ -100,10 +110,27 @@ impl Shared {
         if let Some(onnx) = &source.onnx {
             return Worker::start_onnx(&self.program, onnx, &self.folder).await;
         }
+        if let Some(environment) = &source.environment {
+            let mut worker = Worker::start(&environment.python, &self.folder).await?;
+            return worker.load(&source.folder).await.map(|()| worker);
+        }
         let mut worker = self.fresh_worker().await?;
         let loaded = worker.load(&source.folder).await;
         tokio::spawn(self.clone().keep_spare());
         loaded.map(|()| worker)
+    }
+
+    /// The version's own environment, where it asks for one: made if it is not there.
+    async fn environment(&self, files: &ModelFiles, folder: &Path) -> Result<Option<Arc<Installed>>, LoadError> {
+        if files.environment == EnvironmentSpec::Project {
+            return Ok(None);
+        }
+        let python = self.python.lock().clone();
+        self.environments.of(&*self.artifacts, Wanted { files, folder, python: &python }).await.map(Some)
+    }
+
+    fn copy_of(&self, files: &ModelFiles) -> PathBuf {
+        self.folder.join(Digest::of(files.artifact_path.as_bytes()).short())
     }
 
     /// Copies the model's files to the local disk, once.
@@ -112,8 +139,8 @@ impl Shared {
             let what = format!("the files of version {} of model {} are not in this server's artifact store", files.version, files.model);
             return Err(Refusal::invalid("model/elsewhere", what).hint("log the model to this server, and register it anew").into());
         }
-        let name = domain::Digest::of(files.artifact_path.as_bytes());
-        let folder = self.folder.join(name.short());
+        let name = Digest::of(files.artifact_path.as_bytes());
+        let folder = self.copy_of(files);
         if folder.join("MLmodel").is_file() {
             return Ok(folder);
         }
@@ -137,8 +164,28 @@ impl Shared {
 impl ModelRuntime for PythonRuntime {
     async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError> {
         let folder = self.shared.local_copy(files).await?;
-        let source = Source { folder, onnx: files.onnx.clone() };
+        let environment = self.shared.environment(files, &folder).await?;
+        let source = Source { folder, environment, onnx: files.onnx.clone() };
         let worker = self.shared.worker_with(&source).await?;
         Ok(Arc::new(PythonModel::supervise(self.shared.clone(), files, source, worker)))
+    }
+
+    async fn prepare(&self, files: &ModelFiles) -> Result<Option<EnvironmentLock>, LoadError> {
+        if files.environment == EnvironmentSpec::Project {
+            return Ok(None);
+        }
+        let folder = self.shared.local_copy(files).await?;
+        Ok(self.shared.environment(files, &folder).await?.map(|environment| environment.lock.clone()))
+    }
+
+    async fn is_prepared(&self, files: &ModelFiles) -> bool {
+        match files.environment {
+            EnvironmentSpec::Project => true,
+            EnvironmentSpec::Locked => self.shared.environments.has(&self.shared.copy_of(files)).await,
+        }
+    }
+
+    async fn free_environments(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.shared.environments.free(unused, dry_run).await
     }
 }

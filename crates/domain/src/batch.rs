@@ -54,6 +54,7 @@ collections! {
     TrainingSet "training_set" |e| e.id.to_string();
     RegisteredModel "registered_model" |e| e.name.to_string();
     ModelVersion "model_version" |e| format!("{}/{}", e.model, e.version);
+    VersionEnvironment "version_environment" |e| format!("{}/{}", e.model, e.version);
     LoggedModel "logged_model" |e| e.id.clone();
     EvaluationDataset "evaluation_dataset" |e| e.id.clone();
     ScheduleMark "schedule_mark" |e| ScheduleMark::key_of(&e.pipeline, &e.cron, &e.tz);

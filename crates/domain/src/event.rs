@@ -120,6 +120,10 @@ events! {
     Serving CanaryServed { model: ModelName, version: VersionNumber, weight: u8, answered: u64, failed: u64, champion_answered: u64, latency_ratio: Option<f64>, score_psi: Option<f64> }
     /// A model worker died and is being restarted.
     Serving WorkerCrashed { model: ModelName, version: VersionNumber, why: String }
+    /// What a version's workers see was locked, and is installed.
+    Serving EnvironmentLocked { model: ModelName, version: VersionNumber, lock: Digest, python: String, packages: u64 }
+    /// A version's environment could not be locked or installed.
+    Serving EnvironmentRefused { model: ModelName, version: VersionNumber, code: String, why: String }
     /// A version is watched from now on, against its own reference.
     Monitoring MonitorStarted { model: ModelName, version: VersionNumber, reference: String }
     /// A watermark passed a window's end.

@@ -3,8 +3,9 @@
 use crate::{Predicted, Signature};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use domain::spec::{OutputSpec, RuntimeSpec, ScaleSpec};
-use domain::{Fault, ModelName, Refusal, Scalar, VersionNumber};
+use domain::entity::EnvironmentLock;
+use domain::spec::{EnvironmentSpec, OutputSpec, RuntimeSpec, ScaleSpec};
+use domain::{Digest, Fault, ModelName, Refusal, Scalar, VersionNumber};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct ModelFiles {
     pub scale: Option<ScaleSpec>,
     /// Which of several values is the prediction.
     pub output: Option<OutputSpec>,
+    /// Which packages its workers see.
+    pub environment: EnvironmentSpec,
     /// Whether ONNX shall answer in a process of its own.
     pub isolate: bool,
     /// What that process opens; `None`: a worker of the interpreter answers.
@@ -95,6 +98,18 @@ pub enum PredictError {
 pub trait ModelRuntime: Send + Sync {
     /// Loads a version; ready to answer when this returns. A crash later is the handle's to mend.
     async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError>;
+    /// Makes what loading needs beside the files, which may take minutes: the locked environment, where the version asks for one.
+    async fn prepare(&self, _files: &ModelFiles) -> Result<Option<EnvironmentLock>, LoadError> {
+        Ok(None)
+    }
+    /// Whether a load would find all that [`ModelRuntime::prepare`] makes.
+    async fn is_prepared(&self, _files: &ModelFiles) -> bool {
+        true
+    }
+    /// Frees the environments that no loaded version sees and that none has seen for so long; gives their locks.
+    async fn free_environments(&self, _unused: std::time::Duration, _dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        Ok(Vec::new())
+    }
 }
 
 /// A loaded version: supervised, safe to call from several tasks.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 impl Gateway {
     /// Brings all routes in line with the deployments: at start, and after the file was applied.
-    pub async fn follow_all(&self) -> Result<(), Fault> {
+    pub async fn follow_all(self: &Arc<Self>) -> Result<(), Fault> {
         let deployments = World::new(self.sinks.store.snapshot()?).list::<Deployment>()?;
         for deployment in deployments {
             self.follow(&deployment.model).await?;
@@ -23,14 +23,44 @@ impl Gateway {
         Ok(())
     }
 
-    /// Brings one model's route in line with its deployment. The old route answers until the new one is ready.
-    pub async fn follow(&self, model: &ModelName) -> Result<(), Fault> {
+    /// Brings one model's route in line with its deployment. The old route answers until the new one is ready; what must be installed for
+    /// the new one is installed apart, so that other models need not wait.
+    pub async fn follow(self: &Arc<Self>, model: &ModelName) -> Result<(), Fault> {
+        self.use_settings(model)?;
+        let missing = self.unprepared(model).await?;
+        if missing.is_empty() {
+            return self.bring(model).await;
+        }
+        self.routes.write().entry(model.clone()).or_insert_with(|| {
+            let broken = Some("its environment is being installed".into());
+            Arc::new(Route {
+                broken,
+                champion: None,
+                shadows: Vec::new(),
+                canary: None,
+                spec: serve_spec(None),
+                calendar: None,
+                is_first: true,
+            })
+        });
+        self.prepare_apart(model, missing);
+        Ok(())
+    }
+
+    fn use_settings(&self, model: &ModelName) -> Result<(), Fault> {
+        let project = World::new(self.sinks.store.snapshot()?).get::<AppliedProject>("project")?;
+        self.pool.use_settings(model, &serve_spec(project.and_then(|project| project.spec.model.get(model.as_str()).cloned()).as_ref()));
+        Ok(())
+    }
+
+    /// Loads what the deployment says and answers with it.
+    pub(crate) async fn bring(&self, model: &ModelName) -> Result<(), Fault> {
         let _turn = self.turn.lock().await;
         let world = World::new(self.sinks.store.snapshot()?);
         let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(()) };
         let project = world.get::<AppliedProject>("project")?;
         let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
-        let old = self.routes.read().get(model).cloned();
+        let old = self.routes.read().get(model).filter(|old| !old.is_first).cloned();
         let spec = serve_spec(declared.as_ref());
         self.pool.use_settings(model, &spec);
         let mut broken = None;
@@ -47,7 +77,7 @@ impl Gateway {
         };
         let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
         let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
-        let route = Route { champion, broken, shadows, canary, spec, calendar: calendar(declared.as_ref()) };
+        let route = Route { champion, broken, shadows, canary, spec, calendar: calendar(declared.as_ref()), is_first: false };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());
         Ok(())

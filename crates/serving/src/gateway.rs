@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use domain::spec::{LogSpec, ServeSpec};
 use domain::{EntityKey, Fault, Kind, ModelName, PredictionId, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use indexmap::IndexMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use ports::{Clock, MetadataStore, Outputs, Params, PredictError, RowLog, Sealer, Signature, scalar_at};
 use reactor::Activity;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -111,6 +111,8 @@ pub struct Gateway {
     counters: RwLock<HashMap<ModelName, Arc<Counters>>>,
     /// One change of routes at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Models for which something is being installed.
+    pub(crate) preparing: Mutex<HashSet<ModelName>>,
 }
 
 impl Gateway {
@@ -134,6 +136,7 @@ impl Gateway {
             routes: RwLock::default(),
             counters: RwLock::default(),
             turn: tokio::sync::Mutex::new(()),
+            preparing: Mutex::default(),
         })
     }
 

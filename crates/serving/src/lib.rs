@@ -8,6 +8,7 @@
 
 mod batch;
 mod canary;
+mod environments;
 mod follow;
 mod gateway;
 mod labels;

@@ -1,13 +1,14 @@
 //! Loaded models by version: the gate, the shadow and the champion use the same worker.
 
 use crate::batch::Batched;
-use domain::entity::{AppliedProject, ModelVersion};
-use domain::spec::{BatchSpec, OutputSpec, RuntimeSpec, ScaleSpec, ServeSpec};
-use domain::{Fault, ModelName, Refusal, VersionNumber};
+use domain::entity::{AppliedProject, EnvironmentLock, ModelVersion};
+use domain::spec::{BatchSpec, EnvironmentSpec, OutputSpec, RuntimeSpec, ScaleSpec, ServeSpec};
+use domain::{Digest, Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
 use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 type Key = (ModelName, VersionNumber);
@@ -17,6 +18,7 @@ type Key = (ModelName, VersionNumber);
 struct Settings {
     runtime: RuntimeSpec,
     output: Option<OutputSpec>,
+    environment: EnvironmentSpec,
     isolate: bool,
     scale: Option<ScaleSpec>,
     batch: Option<BatchSpec>,
@@ -34,7 +36,14 @@ pub struct ModelPool {
 
 impl Settings {
     fn of(serve: &ServeSpec) -> Settings {
-        Settings { runtime: serve.runtime, output: serve.output.clone(), isolate: serve.isolate, scale: serve.scale, batch: serve.batch }
+        Settings {
+            runtime: serve.runtime,
+            output: serve.output.clone(),
+            environment: serve.environment,
+            isolate: serve.isolate,
+            scale: serve.scale,
+            batch: serve.batch,
+        }
     }
 }
 
@@ -56,19 +65,44 @@ impl ModelPool {
     }
 
     async fn load(&self, model: &ModelName, version: VersionNumber) -> Result<Arc<dyn ModelHandle>, LoadError> {
-        let found = World::new(self.store.snapshot()?).get::<ModelVersion>(&format!("{model}/{version}"))?;
-        let found =
-            found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
-        let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
-        let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
-        let Settings { runtime, output, isolate, scale, batch } = serve.map(Settings::of).unwrap_or_default();
-        let artifact_path = found.artifact_path;
-        let files = ModelFiles { model: model.clone(), version, artifact_path, runtime, output, isolate, scale, onnx: None };
+        let (files, batch) = self.files(model, version)?;
         let handle = self.runtime.load(&files).await?;
         Ok(match batch {
             Some(batch) => Arc::new(Batched::over(handle, batch)),
             None => handle,
         })
+    }
+
+    /// Where a version's files are, and what shall answer with them, as the file in force says.
+    fn files(&self, model: &ModelName, version: VersionNumber) -> Result<(ModelFiles, Option<BatchSpec>), LoadError> {
+        let world = World::new(self.store.snapshot()?);
+        let found = world.get::<ModelVersion>(&format!("{model}/{version}"))?;
+        let found =
+            found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
+        let project = world.get::<AppliedProject>("project")?;
+        let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
+        let Settings { runtime, output, environment, isolate, scale, batch } = serve.map(Settings::of).unwrap_or_default();
+        let artifact_path = found.artifact_path;
+        Ok((ModelFiles { model: model.clone(), version, artifact_path, runtime, output, environment, isolate, scale, onnx: None }, batch))
+    }
+
+    /// Makes what a load needs beside the files, which may take minutes.
+    pub(crate) async fn prepare(&self, model: &ModelName, version: VersionNumber) -> Result<Option<EnvironmentLock>, LoadError> {
+        let (files, _) = self.files(model, version)?;
+        self.runtime.prepare(&files).await
+    }
+
+    pub(crate) async fn free_environments(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.runtime.free_environments(unused, dry_run).await
+    }
+
+    /// Whether a version is loaded, or would load without that. What is not known at all is said by the load.
+    pub(crate) async fn is_prepared(&self, model: &ModelName, version: VersionNumber) -> bool {
+        let is_loaded = self.loaded.lock().get(&(model.clone(), version)).is_some_and(|cell| cell.initialized());
+        match self.files(model, version) {
+            Ok((files, _)) if !is_loaded => self.runtime.is_prepared(&files).await,
+            _ => true,
+        }
     }
 
     /// What shall answer for the model from now on, by how many workers, and how much at a time. Other settings than before mean that its

@@ -20,6 +20,8 @@ pub(crate) struct Route {
     pub(crate) spec: ServeSpec,
     /// The monitor's calendar: a row that crosses a window's end seals the stream.
     pub(crate) calendar: Option<(Timestamp, Span)>,
+    /// Nothing was loaded by this process yet.
+    pub(crate) is_first: bool,
 }
 
 /// Counters of a model; they outlive routes.

@@ -2,7 +2,7 @@
 
 use crate::{place, uploads};
 use domain::entity::{LifecycleStage, LoggedModel, ModelVersion, Run};
-use domain::{Actor, Batch, Refusal, RunId, RunWrite, Span, Timestamp};
+use domain::{Actor, Batch, Digest, Refusal, RunId, RunWrite, Span, Timestamp};
 use ports::{ArtifactStore, CommitError, MetadataStore, RunStore, World, decide};
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ pub struct Freed {
     pub folders: u64,
     /// Uploads in parts that nobody completed within a week.
     pub uploads: u64,
+    /// Locked environments that nothing uses, by their lock's SHA-256.
+    pub environments: Vec<Digest>,
     /// What stays though it is deleted, and why.
     pub kept: Vec<String>,
 }

@@ -114,6 +114,8 @@ pub(crate) fn version(event: &Event) -> Option<(&ModelName, VersionNumber)> {
         | Event::ChampionPromoted { model, version, .. }
         | Event::ShadowServed { model, version, .. }
         | Event::WorkerCrashed { model, version, .. }
+        | Event::EnvironmentLocked { model, version, .. }
+        | Event::EnvironmentRefused { model, version, .. }
         | Event::MonitorStarted { model, version, .. }
         | Event::WindowClosed { model, version, .. }
         | Event::WindowJudged { model, version, .. }

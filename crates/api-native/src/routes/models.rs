@@ -6,9 +6,9 @@ use crate::page::{Page, PageQuery};
 use crate::request::{Asked, Caller, Sent};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::entity::{AppliedProject, Deployment, GateReport, Metric, ModelVersion, Monitor, RegisteredModel, Window};
+use domain::entity::{AppliedProject, Deployment, GateReport, Metric, ModelVersion, Monitor, RegisteredModel, VersionEnvironment, Window};
 use domain::spec::ModelSpec;
-use domain::{ModelName, Refusal, VersionNumber};
+use domain::{Digest, ModelName, Refusal, VersionNumber};
 use ports::World;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -55,6 +55,10 @@ struct Version {
     metrics: Vec<Metric>,
     gate: Option<GateReport>,
     monitor: Option<Monitor>,
+    /// What its workers see, where it is locked; or why it is not.
+    environment: Option<VersionEnvironment>,
+    /// The lock's, by itself: for tables.
+    environment_sha256: Option<Digest>,
 }
 
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>, Asked(page): Asked<PageQuery>) -> Result<Json<Shown>, ApiError> {
@@ -68,7 +72,9 @@ pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>, Asked
         let key = format!("{name}/{}", version.version);
         let run = version.run.as_ref().map(|run| api.runs.run(run)).transpose()?.flatten();
         let metrics = run.map(|run| run.metrics).unwrap_or_default();
-        items.push(Version { metrics, gate: world.get(&key)?, monitor: world.get(&key)?, version });
+        let environment = world.get::<VersionEnvironment>(&key)?;
+        let environment_sha256 = environment.as_ref().and_then(|environment| Some(environment.lock.as_ref()?.sha256.clone()));
+        items.push(Version { metrics, gate: world.get(&key)?, monitor: world.get(&key)?, environment, environment_sha256, version });
     }
     Ok(Json(Shown {
         model: world.get(name.as_str())?,

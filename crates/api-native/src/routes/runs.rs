@@ -128,7 +128,9 @@ pub(super) struct GcBody {
 pub(super) async fn gc(State(api): State<Api>, Caller(actor): Caller, Sent(body): Sent<GcBody>) -> Result<Json<Freed>, ApiError> {
     let now = api.clock.event_now();
     let before = gc::before(now, body.older_than.as_deref().unwrap_or("0d"))?;
-    Ok(Json(gc::collect(&*api.store, &*api.runs, &*api.artifacts, before, body.dry_run, &actor, now).await?))
+    let mut freed = gc::collect(&*api.store, &*api.runs, &*api.artifacts, before, body.dry_run, &actor, now).await?;
+    freed.environments = api.gateway.free_environments(now - before, body.dry_run).await?;
+    Ok(Json(freed))
 }
 
 #[derive(Deserialize)]

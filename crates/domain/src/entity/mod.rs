@@ -26,6 +26,8 @@ pub use pipelines::{
     Again, Backfill, CacheEntry, Item, KeptCode, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, ScheduleMark,
     StepArtifact, StepAttempt, StepState, Sweep, Trial, Trigger, TriggerKind,
 };
-pub use registry::{LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionStatus};
+pub use registry::{
+    EnvironmentLock, LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionEnvironment, VersionStatus,
+};
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};
 pub use webhooks::{Webhook, WebhookDelivery, WebhookEvent};

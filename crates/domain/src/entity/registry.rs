@@ -2,7 +2,7 @@
 
 use super::{LifecycleStage, Metric, Param, Tag};
 use crate::filter::{Field, Found, Searchable};
-use crate::{ExperimentId, ModelName, PipelineRunId, RunId, Timestamp, TrainingSetId, VersionNumber};
+use crate::{Digest, ExperimentId, ModelName, PipelineRunId, Refusal, RunId, Timestamp, TrainingSetId, VersionNumber};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,6 +50,31 @@ pub struct ModelVersion {
     pub training_set: Option<TrainingSetId>,
     /// No row at or after this instant was trained on; `None`: not known.
     pub trained_until: Option<Timestamp>,
+}
+
+/// The locked environment of a version, or why it has none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionEnvironment {
+    pub model: ModelName,
+    pub version: VersionNumber,
+    /// `None`: it could not be locked or installed, as `problem` says.
+    pub lock: Option<EnvironmentLock>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Refusal>,
+    pub at: Timestamp,
+}
+
+/// What an environment holds, to the byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentLock {
+    /// Of the lock's text; the name of the environment that is installed from it.
+    pub sha256: Digest,
+    /// The lock, in the artifact store: a requirements file with hashes.
+    pub path: String,
+    /// The interpreter's version: `3.12.4`.
+    pub python: String,
+    /// `NAME==VERSION`, or `NAME @ ADDRESS`.
+    pub packages: Vec<String>,
 }
 
 /// How a logged model stands.

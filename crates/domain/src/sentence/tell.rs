@@ -199,6 +199,13 @@ fn delivery(event: &Event) -> Sentence {
             let well = format!(" answered {} in the shadow, {failed} failed", counted(*answered, "request"));
             Sentence::default().version(model, *version).say(well)
         }
+        Event::EnvironmentLocked { model, version, lock, python, packages } => {
+            let holds = format!(" is locked: {} for Python {python}, {}", counted(*packages, "package"), lock.short());
+            say("the environment of ").version(model, *version).say(holds)
+        }
+        Event::EnvironmentRefused { model, version, why, .. } => {
+            say("there is no environment for ").version(model, *version).because(Some(why))
+        }
         Event::WorkerCrashed { model, version, why } => {
             say("a worker of ").version(model, *version).say(" died and is started again").because(Some(why))
         }

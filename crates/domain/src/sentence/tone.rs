@@ -32,6 +32,7 @@ impl Event {
             | Event::GateRequested { .. }
             | Event::CanaryServed { .. }
             | Event::CanaryLabelled { .. }
+            | Event::EnvironmentLocked { .. }
             | Event::AlertRaised { .. } => Tone::Quiet,
             Event::ChampionPromoted { .. } | Event::IncidentResolved { .. } | Event::GateDecided { verdict: Verdict::Pass, .. } => {
                 Tone::Good
@@ -46,6 +47,7 @@ impl Event {
             | Event::ApprovalExpired { .. }
             | Event::ApprovalGiven { overrides: true, .. }
             | Event::WorkerCrashed { .. }
+            | Event::EnvironmentRefused { .. }
             | Event::GateDecided { .. }
             | Event::PipelineRunFinished { state: RunState::Failed, .. }
             | Event::StepFinished { state: StepState::Failed, .. }

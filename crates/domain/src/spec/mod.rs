@@ -16,8 +16,8 @@ pub use features::{EntitySpec, FeatureSpec, SourceSpec};
 pub use git::{GitHost, GitSpec, ReportOn};
 pub use lineage::LineageSpec;
 pub use model::{
-    Approve, ApproveRule, ApproveWord, BatchSpec, DriftSpec, EachSpec, GateSpec, IncidentAction, LogSpec, ModelSpec, MonitorSpec,
-    NotifySpec, OutputSpec, RolloutSpec, RuntimeSpec, ScaleSpec, ServeSpec, ShadowSpec, Task,
+    Approve, ApproveRule, ApproveWord, BatchSpec, DriftSpec, EachSpec, EnvironmentSpec, GateSpec, IncidentAction, LogSpec, ModelSpec,
+    MonitorSpec, NotifySpec, OutputSpec, RolloutSpec, RuntimeSpec, ScaleSpec, ServeSpec, ShadowSpec, Task,
 };
 pub use param::{ParamRule, ParamSpec, ParamType, ParamValue};
 pub use pipeline::{

@@ -121,6 +121,9 @@ pub struct ServeSpec {
     /// Whether ONNX runs in a process of its own, which may crash alone.
     #[serde(default, skip_serializing_if = "super::features::is_false")]
     pub isolate: bool,
+    /// Which packages its workers see.
+    #[serde(default, skip_serializing_if = "EnvironmentSpec::is_default")]
+    pub environment: EnvironmentSpec,
     /// How many workers there are; none: one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleSpec>,
@@ -208,6 +211,23 @@ pub enum RuntimeSpec {
 impl RuntimeSpec {
     fn is_default(&self) -> bool {
         *self == RuntimeSpec::default()
+    }
+}
+
+/// `environment = "project"` or `"locked"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentSpec {
+    /// The project's own interpreter, as it is.
+    #[default]
+    Project,
+    /// Each version has its own: what its `requirements.txt` asks for is locked with hashes when it is registered, and installed once.
+    Locked,
+}
+
+impl EnvironmentSpec {
+    fn is_default(&self) -> bool {
+        *self == EnvironmentSpec::default()
     }
 }
 

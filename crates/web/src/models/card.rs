@@ -7,7 +7,7 @@ use crate::page::PageError;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
-use domain::entity::{Approval, GateReport, ModelVersion, RegisteredModel, Run, TrainingSet};
+use domain::entity::{Approval, GateReport, ModelVersion, RegisteredModel, Run, TrainingSet, VersionEnvironment};
 use domain::{Verdict, VersionNumber};
 use std::fmt::Write as _;
 
@@ -19,6 +19,7 @@ struct Facts {
     set: Option<TrainingSet>,
     report: Option<GateReport>,
     approval: Option<Approval>,
+    environment: Option<VersionEnvironment>,
 }
 
 /// `GET /models/NAME/versions/N/card.md`.
@@ -46,6 +47,7 @@ fn read(state: &WebState, model: &str, number: &str) -> Result<Facts, PageError>
         set: version.training_set.as_ref().map(|set| world.get::<TrainingSet>(set.as_str())).transpose()?.flatten(),
         report: world.get(&key)?,
         approval: world.get(&key)?,
+        environment: world.get(&key)?,
         version,
     })
 }
@@ -83,6 +85,15 @@ fn card(facts: &Facts, described: Option<&Described>) -> String {
     }
     if let Some(found) = described {
         row("flavours", plain(&found.flavors.join(", ")));
+    }
+    match facts.environment.as_ref().map(|environment| (&environment.lock, &environment.problem)) {
+        Some((Some(lock), _)) => {
+            let holds =
+                format!("Python {}, {} packages, SHA-256 `{}` of `{}`", plain(&lock.python), lock.packages.len(), lock.sha256, lock.path);
+            row("locked environment", holds);
+        }
+        Some((None, Some(problem))) => row("locked environment", format!("none: {}", plain(&problem.to_string()))),
+        _ => {}
     }
     if let Some(set) = &facts.set {
         text.push_str("\n## Training data\n\n");
@@ -134,6 +145,12 @@ fn card(facts: &Facts, described: Option<&Described>) -> String {
             for column in columns {
                 text.push_str(&format!("| {side} | {} | {} |\n", plain(&column.name), plain(&column.kind)));
             }
+        }
+    }
+    if let Some(lock) = facts.environment.as_ref().and_then(|environment| environment.lock.as_ref()) {
+        text.push_str("\n## Packages\n\n");
+        for package in &lock.packages {
+            text.push_str(&format!("- {}\n", plain(package)));
         }
     }
     text

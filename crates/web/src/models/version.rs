@@ -49,6 +49,29 @@ struct Page {
     rollback: Option<Numbered>,
     rollback_command: String,
     predict: Option<String>,
+    environment: Option<Environment>,
+}
+
+/// The locked environment, or why there is none.
+#[derive(Serialize)]
+struct Environment {
+    sha256: Option<String>,
+    python: String,
+    packages: Vec<String>,
+    path: String,
+    problem: Option<String>,
+}
+
+impl From<VersionEnvironment> for Environment {
+    fn from(found: VersionEnvironment) -> Self {
+        let problem = found.problem.map(|problem| problem.to_string());
+        match found.lock {
+            Some(EnvironmentLock { sha256, path, python, packages }) => {
+                Environment { sha256: Some(sha256.to_string()), python, packages, path, problem }
+            }
+            None => Environment { sha256: None, python: String::new(), packages: Vec::new(), path: String::new(), problem },
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -106,6 +129,7 @@ fn read(state: &WebState, world: &World, version: ModelVersion) -> Result<Page, 
         pipeline_run: version.pipeline_run.map(|id| Linked { text: id.to_string(), href: link::pipeline_run(&id) }),
         training_set: set.as_ref().map(TrainingSetView::from),
         gate: report.as_ref().map(Gate::from),
+        environment: world.get::<VersionEnvironment>(&format!("{model}/{number}"))?.map(Environment::from),
         chart: chart(world, &deployment, number)?,
         history: deployment.history.iter().rev().map(|promotion| reign(&model, promotion, Some(number))).collect(),
         versions: others(world, &model)?,
