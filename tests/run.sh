@@ -51,6 +51,7 @@ fi
 suite "the same calls to a genuine MLflow server" "$python" "$tests/mlflow_differential.py" "$binaries/trimtab" "$python"
 suite "the same rows to MLflow's own scoring server" "$python" "$tests/serving_differential.py" "$binaries/trimtab" "$python"
 suite "ONNX in the server, workers where it cannot" "$python" "$tests/onnx.py" "$binaries/trimtab" "$python"
+suite "locked environments, side by side" "$python" "$tests/environments.py" "$binaries/trimtab" "$python"
 suite "serving under load: swaps, kills, deadlines, queues" "$python" "$tests/serving.py" "$binaries/trimtab" "$python"
 suite "start, refuse, survive, end" "$python" "$tests/server.py" "$binaries/trimtab"
 suite "pipelines: items, conditions, kills, logs without end" "$python" "$tests/pipelines.py" "$binaries/trimtab"

@@ -2,6 +2,7 @@
 
 use crate::canary;
 use crate::gateway::Gateway;
+use crate::pool;
 use crate::route::Route;
 use crate::shadow::{self, ShadowLane};
 use async_trait::async_trait;
@@ -75,8 +76,10 @@ impl Gateway {
                 }
             },
         };
-        let shadows = self.lanes(model, &deployment, old.as_deref()).await?;
-        let canary = canary::lane_of(&deployment, old.as_deref(), &self.pool, &self.sealer, &self.sinks).await?;
+        // Under other settings a lane has another handle; what it answered so far is in the log.
+        let kept = old.as_deref().filter(|old| pool::same_settings(&old.spec, &spec));
+        let shadows = self.lanes(model, &deployment, kept).await?;
+        let canary = canary::lane_of(&deployment, kept, &self.pool, &self.sealer, &self.sinks).await?;
         let route = Route { champion, broken, shadows, canary, spec, calendar: calendar(declared.as_ref()), is_first: false };
         self.routes.write().insert(model.clone(), Arc::new(route));
         self.pool.keep_only(model, &deployment.versions());

@@ -47,6 +47,11 @@ impl Settings {
     }
 }
 
+/// Whether a loaded version is the same under both.
+pub(crate) fn same_settings(a: &ServeSpec, b: &ServeSpec) -> bool {
+    Settings::of(a) == Settings::of(b)
+}
+
 impl ModelPool {
     /// An empty pool.
     pub fn new(store: Arc<dyn MetadataStore>, runtime: Arc<dyn ModelRuntime>) -> Self {
