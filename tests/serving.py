@@ -311,6 +311,36 @@ def batch(server, folder):
     check("batch: one that cannot work", code == 2 and "2 to 10,000 rows" in err, (code, err))
 
 
+def watched(server, folder):
+    """What the file says must hold of serving: an incident opens, once, and is closed when it is watched no longer."""
+    declare(server, folder, 'watch = ["latency_p90 < 60ms for 1m", "error_rate < 90%"]')
+    incidents = lambda: server.ask("/api/v1/incidents")[1]["items"]  # noqa: E731
+    before = len(incidents())
+
+    def slow():
+        for _ in range(8):
+            send(server.url, wait=0.1)
+        return len(incidents()) > before
+
+    check("watch: an incident opens", until(slow), incidents())
+    opened = incidents()[before:]
+    told = len(opened) == 1 and opened[0]["system"] and opened[0]["rule"] == "latency_p90 < 60ms for 1m" and "ms in a minute" in opened[0]["why"]
+    check("watch: it says what does not hold", told, opened)
+    status, answer = server.ask(f"/api/v1/incidents/{opened[0]['id']}/retrain", {})
+    check("watch: no retraining is asked for", status == 409 and answer["code"] == "incident/system", (status, answer))
+    status, answer = server.ask("/api/v1/serving/paced")
+    versions = answer["versions"]
+    check("watch: how it behaves", answer["minutes"][-1]["latency_ms"]["p90"] > 60 and versions[0]["workers"]["ready"] == 1 and answer["minutes"], answer)
+    code, out, _ = server.cli("--json", "serve", "call", "paced", "x=3", "wait=0", cwd=folder)
+    check("serve call", code == 0 and json.loads(out)["predictions"] == [203.0], out)
+    code, out, err = server.cli("serve", "ls", cwd=folder)
+    check("serve ls", code == 0 and "paced" in out and "champion" in out, out + err)
+    code, _, err = server.cli("apply", cwd=write(folder, 'watch = ["latency_99 < 60ms"]'))
+    check("watch: a mistake", code == 2 and "did you mean `latency_p99`" in err, err)
+    server.cli("apply", cwd=write(folder, ""))
+    check("watch: the incident is closed", until(lambda: all(one["state"] == "resolved" for one in incidents())), incidents())
+
+
 def write(folder, settings, deadline="2s"):
     text = PROJECT.replace("PYTHON", PYTHON).replace('deadline = "2s"', f'deadline = "{deadline}"\n{settings}')
     (folder / "project" / "trimtab.toml").write_text(text)
@@ -318,7 +348,7 @@ def write(folder, settings, deadline="2s"):
 
 
 def declare(server, folder, settings, deadline="2s"):
-    """Settings of serving; the version is loaded anew, and the old worker answers until the new one is there."""
+    """Settings of serving; the version is loaded anew where they change how it runs, and the old worker answers until the new one is there."""
     before = set(workers(server))
     code, _, err = server.cli("apply", cwd=write(folder, settings, deadline))
     check(f"{settings} is taken", code == 0, err)
@@ -354,6 +384,7 @@ def main():
         for part in (swap, kill, deadline, queue, params, limits, grpc):
             part(server)
         batch(server, Path(folder))
+        watched(server, Path(folder))
         scale(server, Path(folder))
         server.stop()
     failed = outcomes.count(False)

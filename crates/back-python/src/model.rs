@@ -304,6 +304,10 @@ impl ModelHandle for PythonModelHandle {
         self.0.scale.map_or(1, |scale| scale.max.max(1) as usize)
     }
 
+    fn workers(&self) -> Option<(u32, u32)> {
+        Some((self.0.workers.ready.load(Ordering::SeqCst), self.0.workers.starting.load(Ordering::SeqCst)))
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         self.0.pace.back_in(Instant::now()).or_else(|| self.0.wait(self.0.waiting()))
     }

@@ -32,7 +32,7 @@ impl Loaded {
             bad: monitor.as_ref().map_or_else(Vec::new, |monitor| monitor.bad.clone()),
             asked,
             incidents: incidents.len(),
-            incident: incidents.into_iter().find(|incident| incident.state == IncidentState::Open),
+            incident: incidents.into_iter().find(|incident| !incident.system && incident.state == IncidentState::Open),
         };
         Ok(Some(Loaded { before: case.clone(), case, declared, rule, monitor }))
     }

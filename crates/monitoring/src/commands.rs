@@ -21,6 +21,11 @@ pub fn retrain(world: &World, id: &IncidentId, actor: &Actor, now: Timestamp) ->
         let hint = format!("trimtab why {id}");
         return Err(Refusal::conflict("incident/closed", format!("incident {id} is closed")).hint(hint).into());
     }
+    if incident.system {
+        let what = format!("incident {id} is about how serving behaves: {}", incident.rule);
+        let hint = format!("a retraining would not help; trimtab serve show {}", incident.model);
+        return Err(Refusal::conflict("incident/system", what).hint(hint).into());
+    }
     let Some(mut loaded) = Loaded::model(world, &incident.model)? else {
         let what = format!("`{}` has no rule for incidents any more", incident.model);
         return Err(Refusal::conflict("incident/no_rule", what).hint("declare `incident_if` and run trimtab apply").into());

@@ -166,6 +166,7 @@ impl Case {
             opened: at,
             closed: None,
             rule: policy.rule.into(),
+            system: false,
             evidence: self.bad.clone(),
             bad_windows: 0,
             attempts: Vec::new(),

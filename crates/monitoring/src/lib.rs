@@ -8,6 +8,7 @@
 //! - [`windows`] is the calendar: which windows a watermark closes.
 //! - [`reference`] learns from the training rows what is normal; [`judge`] compares a window with it.
 //! - [`incident`] is the state machine from the first bad window to the end.
+//! - [`system`] watches serving itself: latencies, errors, missing features, restarts.
 //! - [`commands`], [`react`] tie these to people and events; [`work`] reads rows and writes references; [`notify`] tells people.
 //!
 //! What the verdict of a `WindowJudged` means: of an input window, pass "as in the reference", fail "moved"; of a
@@ -28,6 +29,7 @@ pub mod react;
 pub mod reference;
 mod rows;
 pub mod rule;
+pub mod system;
 pub mod windows;
 pub mod work;
 

@@ -5,6 +5,7 @@
 //! record batches; no SQL engine, no HTTP and no file format is visible here.
 
 mod artifacts;
+mod behaviour;
 mod clock;
 mod code;
 mod compute;
@@ -29,6 +30,7 @@ pub mod text;
 mod world;
 
 pub use artifacts::{ArtifactExt, ArtifactInfo, ArtifactStore, ByteStream, Stored};
+pub use behaviour::{Behaviour, Failure};
 pub use clock::Clock;
 pub use code::{CheckoutError, CodeSource, Wanted};
 pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobLimits, JobSpec, LimitsBy, OutOfMemory, PoolJob, PoolState};

@@ -126,6 +126,10 @@ pub trait ModelHandle: Send + Sync {
     fn lanes(&self) -> usize {
         1
     }
+    /// Worker processes that are ready and that are being started; `None` where it answers within this process.
+    fn workers(&self) -> Option<(u32, u32)> {
+        None
+    }
     /// How long until one that is busy, or that starts again, is likely to answer; `None` where nothing is known.
     fn retry_after(&self) -> Option<std::time::Duration> {
         None

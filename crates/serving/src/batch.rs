@@ -79,6 +79,10 @@ impl ModelHandle for Batched {
         self.inner.lanes()
     }
 
+    fn workers(&self) -> Option<(u32, u32)> {
+        self.inner.workers()
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         self.inner.retry_after()
     }

@@ -106,7 +106,9 @@ impl Gateway {
                 None => HashSet::new(),
             };
             match self.pool.get(model, version).await {
-                Ok(handle) => lanes.push(ShadowLane::start(model, version, needs, before, handle, self.sinks.clone())),
+                Ok(handle) => {
+                    lanes.push(ShadowLane::start(model, version, needs, before, handle, self.sinks.clone(), self.counters_of(model)))
+                }
                 Err(error) => tracing::error!(%model, %version, %error, "a shadow does not load"),
             }
         }

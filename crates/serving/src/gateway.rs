@@ -1,8 +1,9 @@
 //! Predict: features, answer, log.
 
+use crate::behaviour::Answered;
 use crate::canary::{self, Given, Until};
 use crate::pool::ModelPool;
-use crate::route::{Counters, ModelStatus, Route, VersionStatus};
+use crate::route::{Counters, Route};
 use crate::shadow::{Copied, Sinks};
 use crate::signature::{self, Input};
 use arrow::record_batch::RecordBatch;
@@ -11,7 +12,7 @@ use domain::spec::{LogSpec, ServeSpec};
 use domain::{EntityKey, Fault, Kind, ModelName, PredictionId, Refusal, Row, Scalar, Timestamp, VersionNumber};
 use indexmap::IndexMap;
 use parking_lot::{Mutex, RwLock};
-use ports::{Clock, MetadataStore, Outputs, Params, PredictError, RowLog, Sealer, Signature, scalar_at};
+use ports::{Clock, Failure, MetadataStore, Outputs, Params, PredictError, RowLog, Sealer, Signature, scalar_at};
 use reactor::Activity;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -159,16 +160,18 @@ impl Gateway {
     /// The same, for a request that says more than its rows. Its deadline is one: looking features up takes from it, and so does a canary
     /// that fails.
     pub async fn call(&self, model: &ModelName, call: Call) -> Result<Vec<Answer>, ServeError> {
+        // Names that nobody serves are not counted: they are anybody's to invent.
+        self.route(model)?;
         let counters = self.counters_of(model);
         let began = Instant::now();
         let answers = self.predict_counted(model, call, &counters, began).await;
         match &answers {
             Ok(answers) => {
                 counters.answered.fetch_add(answers.len() as u64, Ordering::Relaxed);
-                counters.latency_us.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
             }
-            Err(_) => {
+            Err(error) => {
                 counters.failed.fetch_add(1, Ordering::Relaxed);
+                counters.meter.failed(self.sinks.clock.wall_now(), failure(error));
             }
         }
         answers
@@ -190,11 +193,14 @@ impl Gateway {
         let features = features.map_err(|_| refuse(model, PredictError::Timeout, None))??;
         let input = Input { columns: features, is_sent: route.spec.features.is_empty(), params: Arc::new(params) };
         let features = input.seen_by(champion.signature())?;
-        counters.feature_misses.fetch_add(features.columns().iter().map(|column| column.null_count() as u64).sum(), Ordering::Relaxed);
+        let now = self.sinks.clock.wall_now();
+        let schema = features.schema();
+        let nulls = schema.fields().iter().zip(features.columns()).filter(|(_, column)| column.null_count() > 0);
+        let nulls: Vec<(&str, u64)> = nulls.map(|(field, column)| (field.name().as_str(), column.null_count() as u64)).collect();
+        counters.meter.features(now, (features.num_rows() * features.num_columns()) as u64, &nulls);
         let sent = input.params.iter().map(|(name, value)| (format!("param.{name}"), param(value)));
         let sent: Vec<(String, Scalar)> = sent.collect();
         for (index, row) in rows.iter_mut().enumerate() {
-            let schema = features.schema();
             let seen = schema.fields().iter().zip(features.columns());
             row.fields.extend(sent.iter().cloned());
             row.fields.extend(seen.map(|(field, column)| (field.name().clone(), scalar_at(column, index))));
@@ -218,6 +224,8 @@ impl Gateway {
         let given: Vec<Given> = given.map_err(|error| refuse(model, error, champion.retry_after()))?;
         let logged: Vec<Row> = rows.iter().zip(&given).map(|(row, given)| answered_row(row, given)).collect();
         let stored = self.log(model, &route, logged, counters).await?;
+        let by = by_version(&given);
+        counters.meter.answered(now, &Answered { took: began.elapsed(), rows: given.len() as u64, by: &by });
         let answers = rows.into_iter().zip(given);
         Ok(answers.map(|(row, given)| answer(row, given, stored)).collect())
     }
@@ -324,58 +332,15 @@ impl Gateway {
         self.routes.read().get(model).and_then(|route| route.calendar)
     }
 
-    fn route(&self, model: &ModelName) -> Result<Arc<Route>, Refusal> {
+    pub(crate) fn route(&self, model: &ModelName) -> Result<Arc<Route>, Refusal> {
         self.routes.read().get(model).cloned().ok_or_else(|| not_served(model))
     }
 
-    fn counters_of(&self, model: &ModelName) -> Arc<Counters> {
+    pub(crate) fn counters_of(&self, model: &ModelName) -> Arc<Counters> {
         if let Some(found) = self.counters.read().get(model) {
             return found.clone();
         }
         self.counters.write().entry(model.clone()).or_default().clone()
-    }
-
-    /// What is served, for the status page.
-    pub fn status(&self) -> Vec<ModelStatus> {
-        let routes = self.routes.read();
-        let mut models: Vec<ModelStatus> = routes.iter().map(|(model, route)| self.status_of(model, route)).collect();
-        models.sort_by(|a, b| a.model.cmp(&b.model));
-        models
-    }
-
-    fn status_of(&self, model: &ModelName, route: &Route) -> ModelStatus {
-        let counters = self.counters_of(model);
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let champion = route.champion.iter().map(|(version, _)| VersionStatus {
-            version: *version,
-            role: "champion",
-            answered: count(&counters.answered),
-            failed: count(&counters.failed),
-            dropped: 0,
-            crashes: self.pool.crashes(model, *version),
-        });
-        let shadows = route.shadows.iter().map(|lane| VersionStatus {
-            version: lane.version,
-            role: "shadow",
-            answered: count(&lane.answered),
-            failed: count(&lane.failed),
-            dropped: count(&lane.dropped),
-            crashes: self.pool.crashes(model, lane.version),
-        });
-        let canary = route.canary.iter().map(|lane| {
-            let (answered, failed) = lane.counts();
-            let crashes = self.pool.crashes(model, lane.version);
-            VersionStatus { version: lane.version, role: "canary", answered, failed, dropped: 0, crashes }
-        });
-        ModelStatus {
-            model: model.clone(),
-            versions: champion.chain(canary).chain(shadows).collect(),
-            answered: count(&counters.answered),
-            failed: count(&counters.failed),
-            unlogged: count(&counters.unlogged),
-            feature_misses: count(&counters.feature_misses),
-            mean_latency_us: counters.mean_latency_us(),
-        }
     }
 }
 
@@ -447,4 +412,29 @@ fn answered_row(row: &Row, given: &Given) -> Row {
 pub(crate) fn log_outputs(row: &mut Row, outputs: Option<&Outputs>) {
     let named = outputs.into_iter().flat_map(Outputs::named);
     row.fields.extend(named.map(|(name, value)| (format!("output.{name}"), value.clone())));
+}
+
+/// Each version in its role, with how many rows it answered, and in what time.
+fn by_version(given: &[Given]) -> Vec<(VersionNumber, &'static str, u64, Duration)> {
+    let mut all: Vec<(VersionNumber, &'static str, u64, Duration)> = Vec::with_capacity(1);
+    for one in given {
+        match all.iter_mut().find(|(version, role, ..)| *version == one.version && *role == one.role) {
+            Some((.., rows, _)) => *rows += 1,
+            None => all.push((one.version, one.role, 1, Duration::from_micros(one.latency_us.max(0) as u64))),
+        }
+    }
+    all
+}
+
+/// Whose fault it is that there is no answer.
+fn failure(error: &ServeError) -> Failure {
+    match error {
+        ServeError::Fault(_) => Failure::Fault,
+        ServeError::Refused(refusal) => match refusal.kind {
+            Kind::Busy => Failure::Busy,
+            Kind::Unavailable => Failure::Unavailable,
+            Kind::Timeout => Failure::Timeout,
+            _ => Failure::Refused,
+        },
+    }
 }

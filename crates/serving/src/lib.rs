@@ -7,6 +7,7 @@
 //! the model that it began with; only shadow copies may be dropped, and are counted; what a canary fails, the champion answers.
 
 mod batch;
+mod behaviour;
 mod canary;
 mod environments;
 mod follow;
@@ -16,12 +17,14 @@ mod pool;
 mod route;
 mod shadow;
 mod signature;
+mod status;
 
 /// Refuses a `[model.NAME.serve]` that cannot work; the place is within the model's table.
 pub fn check(spec: &domain::spec::ServeSpec) -> Result<(), domain::Refusal> {
     spec.batch.as_ref().map_or(Ok(()), batch::check)
 }
 
+pub use behaviour::{Lane, MINUTES, Minute, Seen, WorkerCount};
 pub use gateway::{Answer, Call, FeatureRequest, FeatureSource, Gateway, GatewayConfig, PredictRequest, ServeError, Served};
 pub use labels::{Label, LabelDesk};
 pub use pool::ModelPool;

@@ -1,6 +1,7 @@
 //! Loaded models by version: the gate, the shadow and the champion use the same worker.
 
 use crate::batch::Batched;
+use crate::behaviour::WorkerCount;
 use domain::entity::{AppliedProject, EnvironmentLock, ModelVersion};
 use domain::spec::{BatchSpec, EnvironmentSpec, OutputSpec, RuntimeSpec, ScaleSpec, ServeSpec};
 use domain::{Digest, Fault, ModelName, Refusal, VersionNumber};
@@ -129,6 +130,13 @@ impl ModelPool {
     pub fn crashes(&self, model: &ModelName, version: VersionNumber) -> u64 {
         let loaded = self.loaded.lock();
         loaded.get(&(model.clone(), version)).and_then(|cell| cell.get()).map_or(0, |handle| handle.crashes())
+    }
+
+    /// Workers of a loaded version; `None` where it is answered within the server, or not loaded.
+    pub fn workers(&self, model: &ModelName, version: VersionNumber) -> Option<WorkerCount> {
+        let loaded = self.loaded.lock();
+        let (ready, starting) = loaded.get(&(model.clone(), version))?.get()?.workers()?;
+        Some(WorkerCount { ready, starting })
     }
 
     /// Ends all workers after the requests under way.

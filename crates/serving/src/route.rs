@@ -1,5 +1,6 @@
 //! What answers for a model now.
 
+use crate::behaviour::{Meter, WorkerCount};
 use crate::canary::CanaryLane;
 use crate::shadow::ShadowLane;
 use domain::spec::ServeSpec;
@@ -7,7 +8,7 @@ use domain::{ModelName, Span, Timestamp, VersionNumber};
 use ports::ModelHandle;
 use serde::Serialize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// A model's champion and shadows. Replaced as a whole; a request keeps the one that it began with.
 pub(crate) struct Route {
@@ -24,14 +25,21 @@ pub(crate) struct Route {
     pub(crate) is_first: bool,
 }
 
+impl Route {
+    /// Every version that answers.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = VersionNumber> {
+        let champion = self.champion.iter().map(|(version, _)| *version);
+        champion.chain(self.canary.iter().map(|lane| lane.version)).chain(self.shadows.iter().map(|lane| lane.version))
+    }
+}
+
 /// Counters of a model; they outlive routes.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) answered: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) unlogged: AtomicU64,
-    pub(crate) feature_misses: AtomicU64,
-    pub(crate) latency_us: AtomicU64,
+    pub(crate) meter: Meter,
 }
 
 /// What the status shows of one version.
@@ -44,6 +52,8 @@ pub struct VersionStatus {
     /// Shadow copies that were dropped because the queue was full.
     pub dropped: u64,
     pub crashes: u64,
+    /// `None`: it is answered within the server.
+    pub workers: Option<WorkerCount>,
 }
 
 /// What the status shows of one model.
@@ -56,10 +66,4 @@ pub struct ModelStatus {
     pub unlogged: u64,
     pub feature_misses: u64,
     pub mean_latency_us: Option<u64>,
-}
-
-impl Counters {
-    pub(crate) fn mean_latency_us(&self) -> Option<u64> {
-        self.latency_us.load(Ordering::Relaxed).checked_div(self.answered.load(Ordering::Relaxed))
-    }
 }

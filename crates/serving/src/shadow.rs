@@ -1,5 +1,6 @@
 //! A version that answers beside the champion: a bounded queue and one task.
 
+use crate::route::Counters;
 use crate::signature::Input;
 use domain::entity::Deployment;
 use domain::{Actor, Batch, Event, Fault, ModelName, Row, Scalar, Timestamp, VersionNumber};
@@ -54,6 +55,7 @@ impl ShadowLane {
         before: HashSet<String>,
         handle: Arc<dyn ModelHandle>,
         sinks: Sinks,
+        counters: Arc<Counters>,
     ) -> Arc<ShadowLane> {
         let (queue, asked) = mpsc::channel(QUEUE);
         let lane = Arc::new(ShadowLane {
@@ -66,7 +68,7 @@ impl ShadowLane {
             queue,
         });
         let busy = sinks.activity.begin();
-        tokio::spawn(run(Arc::downgrade(&lane), model.clone(), version, handle, sinks, asked, busy));
+        tokio::spawn(run(Arc::downgrade(&lane), model.clone(), version, handle, (sinks, counters), asked, busy));
         lane
     }
 
@@ -86,7 +88,7 @@ async fn run(
     model: ModelName,
     version: VersionNumber,
     handle: Arc<dyn ModelHandle>,
-    sinks: Sinks,
+    (sinks, counters): (Sinks, Arc<Counters>),
     mut asked: mpsc::Receiver<Copied>,
     starting: Busy,
 ) {
@@ -98,10 +100,12 @@ async fn run(
     while let Some(copied) = asked.recv().await {
         let began = Instant::now();
         let answer = copied.input.answered_by(&*handle, copied.deadline).await;
-        let latency = began.elapsed().as_micros() as i64;
+        let took = began.elapsed();
+        let latency = took.as_micros() as i64;
         let Some(lane) = lane.upgrade() else { return };
         match answer {
             Ok(predicted) => {
+                counters.meter.shadow(version, copied.rows.len() as u64, took);
                 let ids: Vec<String> = copied.rows.iter().map(|row| row.id.clone()).collect();
                 let rows: Vec<Row> = copied
                     .rows

@@ -25,6 +25,7 @@ mod delong;
 mod discordant;
 mod fairness;
 mod ks;
+pub mod latency;
 mod metrics;
 mod multiple;
 mod normal;

@@ -131,6 +131,7 @@ fn check(project: &Project) -> Result<(), Refusal> {
         }
         if let Some(serve) = &model.serve {
             delivery::rollout::check(&serve.rollout).map_err(|refusal| place(refusal, "serve"))?;
+            monitoring::system::check(&serve.watch).map_err(|refusal| place(refusal, "serve"))?;
             serving::check(serve).map_err(|refusal| place(refusal, "serve"))?;
         }
         monitoring::check(project, name).map_err(|refusal| place(refusal, "monitor"))?;

@@ -1,5 +1,6 @@
 //! What the loop's page knows beyond events: the stations and the server itself.
 
+use crate::serving::ServedModel;
 use crate::stations::stations;
 use domain::{Fault, Timestamp, Topic};
 use ports::{MetadataStore, PoolState, RunStore, World};
@@ -71,6 +72,10 @@ pub trait Facts: Send + Sync {
     fn now(&self) -> Result<Timestamp, Fault>;
     /// The pool that steps run in.
     fn pool(&self) -> PoolState;
+    /// What is served, in the order of the names.
+    fn serving(&self) -> Vec<ServedModel> {
+        Vec::new()
+    }
 }
 
 /// Facts from the store alone.

@@ -74,6 +74,8 @@ struct Page {
     closed: Option<String>,
     rule: String,
     evidence: Vec<String>,
+    /// About how serving behaves: the model's part of that page.
+    serving: Option<String>,
     /// Why it opened.
     opening: Option<Line>,
     first_sign: Option<String>,
@@ -141,6 +143,7 @@ fn read(state: &WebState, id: &IncidentId) -> Result<Page, PageError> {
         state: line::state(incident.state),
         opened: time(incident.opened),
         closed: incident.closed.map(time),
+        serving: incident.system.then(|| link::serving(&incident.model)),
         evidence: incident.evidence.iter().copied().map(range).collect(),
         opening: opening.map(Line::from),
         first_sign: sign.map(|(window, _)| first_words(window, &incident)),
@@ -282,6 +285,12 @@ fn outcome(outcome: RetrainOutcome) -> &'static str {
 fn banner(incident: &Incident) -> String {
     let retrainings = counted(incident.attempts.len() as u64, "retraining");
     let lasted = |closed: Timestamp| span(closed - incident.opened);
+    if incident.system {
+        return match incident.closed {
+            Some(closed) => format!("Resolved after {}: {}", lasted(closed), incident.why),
+            None => format!("Open since {}: {}", time(incident.opened), incident.why),
+        };
+    }
     match (incident.state, incident.closed) {
         (IncidentState::Resolved, Some(closed)) => format!("Resolved after {} and {retrainings}: {}", lasted(closed), incident.why),
         (IncidentState::Escalated, Some(closed)) => {

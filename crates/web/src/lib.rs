@@ -55,12 +55,14 @@ mod run;
 mod runs;
 mod search;
 mod sentence;
+mod serving;
 mod spark;
 mod stations;
 mod versions;
 
 pub use facts::{Facts, ServerFacts, Station, StationState, StoreFacts};
 pub use sentence::{Piece, sentence};
+pub use serving::{RECENT, ServedModel};
 
 use axum::Router;
 use axum::routing::get;
@@ -104,6 +106,7 @@ pub fn router(state: WebState) -> Router {
         .route("/models/{model}/versions/{number}/card.md", get(models::card))
         .route("/api/v1/models/{name}/versions/{number}/card", get(models::card))
         .route("/gates", get(gates::page))
+        .route("/serving", get(serving::page))
         .route("/compute", get(compute::page))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}", get(pipelines::page))

@@ -39,6 +39,11 @@ pub(crate) fn model(name: &ModelName) -> String {
     format!("/models/{}", part(name.as_str()))
 }
 
+/// A model on the page Serving.
+pub(crate) fn serving(name: &ModelName) -> String {
+    format!("/serving?model={}", part(name.as_str()))
+}
+
 pub(crate) fn pipeline(name: &str) -> String {
     format!("/pipelines/{}", part(name))
 }

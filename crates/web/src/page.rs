@@ -95,7 +95,7 @@ pub(crate) async fn not_found(method: Method, uri: Uri) -> Response {
     }
     let problem = serde_json::json!({
         "type": "about:blank", "title": "not found", "status": 404, "code": "request/path",
-        "detail": format!("{method} {} is no request of this server", uri.path()), "hint": "GET /api/v1/openapi.json lists them",
+        "detail": format!("{method} {} is no request of this server", uri.path()), "hint": "trimtab --help, or the paths in the README",
     });
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], problem.to_string()).into_response()
 }

@@ -13,7 +13,7 @@ use ports::MetadataStore as _;
 use story::{HOSTILE, RUN, Story};
 use tower::ServiceExt;
 
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 21] = [
     "/",
     "/runs",
     "/runs/00000000000000000000000000000002",
@@ -31,6 +31,7 @@ const PAGES: [&str; 20] = [
     "/pipeline-runs/retrain-demand-1-1?step=train",
     "/pipelines",
     "/gates",
+    "/serving",
     "/compute",
     "/compute?by=team",
     "/pipelines/retrain",

@@ -13,6 +13,7 @@ mod models;
 mod pipeline_runs;
 mod pipelines;
 mod runs;
+mod serving;
 mod status;
 mod training_sets;
 
@@ -29,6 +30,8 @@ pub(crate) fn all() -> Router<Api> {
         .route("/features/materialize", post(features::materialize))
         .route("/compute", get(compute::state))
         .route("/compute/usage", get(compute::usage))
+        .route("/serving", get(serving::list))
+        .route("/serving/{model}", get(serving::show))
         .route("/plan", post(features::plan))
         .route("/apply", post(features::apply))
         .route("/labels/{model}", post(labels::take))

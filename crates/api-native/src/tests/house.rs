@@ -320,6 +320,7 @@ fn monitoring(batch: &mut Batch) {
             state,
             opened: range.to,
             closed: None,
+            system: false,
             rule: "mae > 1.5 * best.mae for 2 windows".into(),
             evidence: if number == 1 { vec![march(1, 8), march(8, 15)] } else { vec![range] },
             bad_windows: 0,

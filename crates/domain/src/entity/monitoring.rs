@@ -148,6 +148,9 @@ pub struct Incident {
     pub closed: Option<Timestamp>,
     /// The rule, as the file says it.
     pub rule: String,
+    /// About how serving behaves, not about what the model predicts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub system: bool,
     /// The windows that opened it.
     pub evidence: Vec<Range>,
     /// Bad windows counted since the last retraining decision.

@@ -115,6 +115,9 @@ pub struct ServeSpec {
     /// What answers: a worker of the project's interpreter, or ONNX within the server.
     #[serde(default, skip_serializing_if = "RuntimeSpec::is_default")]
     pub runtime: RuntimeSpec,
+    /// What must hold of latencies, errors, missing features and restarts; what does not opens an incident.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<String>,
     /// Which of the values of a row is the prediction, where the model answers several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputSpec>,

@@ -4,8 +4,9 @@ use super::App;
 use domain::{Fault, Timestamp};
 use ports::{Clock, ComputeBackend, PoolState};
 use reactor::Reactor;
+use serving::Gateway;
 use std::sync::Arc;
-use web::{Facts, ServerFacts, Station, StoreFacts};
+use web::{Facts, ServedModel, ServerFacts, Station, StoreFacts};
 
 /// Facts from the store, and how far each reader of the log has come.
 pub struct LiveFacts {
@@ -13,6 +14,7 @@ pub struct LiveFacts {
     reactor: Arc<Reactor>,
     clock: Arc<dyn Clock>,
     compute: Arc<dyn ComputeBackend>,
+    gateway: Arc<Gateway>,
 }
 
 impl LiveFacts {
@@ -21,7 +23,8 @@ impl LiveFacts {
         let listen = url.trim_start_matches("http://");
         let home = app.home.to_string_lossy();
         let store = StoreFacts::new(app.ports.store.clone(), app.ports.runs.clone(), env!("CARGO_PKG_VERSION"), listen, &home);
-        LiveFacts { store, reactor: app.reactor.clone(), clock: app.ports.clock.clone(), compute: app.ports.compute.clone() }
+        let (reactor, gateway) = (app.reactor.clone(), app.gateway.clone());
+        LiveFacts { store, reactor, gateway, clock: app.ports.clock.clone(), compute: app.ports.compute.clone() }
     }
 }
 
@@ -36,6 +39,15 @@ impl Facts for LiveFacts {
 
     fn now(&self) -> Result<Timestamp, Fault> {
         Ok(self.clock.event_now())
+    }
+
+    fn serving(&self) -> Vec<ServedModel> {
+        let known = self.gateway.status().into_iter().filter_map(|status| {
+            let (seen, recent) = (self.gateway.seen(&status.model).ok()?, self.gateway.behaviour(&status.model, web::RECENT).ok()?);
+            let served = self.gateway.served(&status.model, None).ok();
+            Some(ServedModel { status, seen, recent, served })
+        });
+        known.collect()
     }
 
     fn pool(&self) -> PoolState {

@@ -18,7 +18,7 @@ pub use server::{Server, ServerConfig, asked_to_stop};
 
 use crate::home::Home;
 use anyhow::Context;
-use domain::{Fault, PredictionId, Timestamp};
+use domain::{Fault, ModelName, PredictionId, Timestamp};
 use features::{Catalog, Pusher, TableWorker, Tables, TrainingSets};
 use monitoring::notify::NotifyWorker;
 use monitoring::work::{JudgeWorker, ReferenceShelf, ReferenceWorker};
@@ -263,8 +263,21 @@ impl App {
         let now = self.ports.clock.event_now();
         let closed = ports::decide(&*self.ports.store, |world| monitoring::commands::close_idle(world, now)).await;
         closed.map_err(|error| Fault::because("closing idle windows", error))?;
+        self.watch_serving(wall).await?;
         let expired = ports::decide(&*self.ports.store, |world| delivery::approval::expire(world, now)).await;
         expired.map_err(|error| Fault::because("ending approvals that nobody gave", error))
+    }
+
+    /// Opens and closes incidents about how serving behaves.
+    async fn watch_serving(&self, wall: Timestamp) -> Result<(), Fault> {
+        self.gateway.look_around();
+        let measured = |model: &ModelName, minutes| self.gateway.behaviour(model, minutes).ok();
+        loop {
+            let watched = ports::decide(&*self.ports.store, |world| monitoring::system::watch(world, &measured, wall)).await;
+            if !watched.map_err(|error| Fault::because("watching how serving behaves", error))? {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends what runs: readers finish the event that they are at, workers the request.

@@ -64,6 +64,13 @@ impl Client {
         self.send(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
 
+    /// Asks a model, or one version of it.
+    pub async fn predict(&self, path: &str, kind: &str, body: String, version: Option<u64>) -> anyhow::Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.url)).header("content-type", kind).body(body);
+        let request = version.iter().fold(request, |request, version| request.header("x-trimtab-version", version.to_string()));
+        self.send(request).await
+    }
+
     /// Writes an artifact; its bytes are streamed.
     pub async fn put_artifact(&self, path: &str, body: reqwest::Body) -> anyhow::Result<()> {
         self.send(self.http.put(self.artifact(path)).body(body)).await.map(|_| ())
@@ -132,7 +139,10 @@ fn refusal(status: u16, text: &str) -> Refusal {
     let body: Value = serde_json::from_str(text).unwrap_or(Value::Null);
     let field = |name: &str| body.get(name).and_then(Value::as_str);
     let what = field("detail").or(field("message")).or(field("title")).unwrap_or(text);
-    let mut refusal = Refusal::new(kind, field("code").unwrap_or("server/refused"), what);
+    // Some messages hold their hint, for clients that show nothing else.
+    let told = field("hint").and_then(|hint| what.strip_suffix(&format!(" ({hint})"))).unwrap_or(what);
+    let told = field("place").and_then(|place| told.strip_suffix(&format!(" at {place}"))).unwrap_or(told);
+    let mut refusal = Refusal::new(kind, field("code").unwrap_or("server/refused"), told);
     refusal.hint = field("hint").map(str::to_owned);
     refusal.place = field("place").map(str::to_owned);
     refusal

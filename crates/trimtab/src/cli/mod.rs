@@ -13,6 +13,7 @@ mod model;
 mod pipeline;
 pub mod progress;
 mod run;
+mod serve;
 mod show;
 mod table;
 
@@ -146,6 +147,9 @@ pub enum Command {
     /// Gates in other CI systems.
     #[command(subcommand)]
     Ci(ci::CiCommand),
+    /// What is served and how it behaves; ask a model from the shell.
+    #[command(subcommand)]
+    Serve(serve::ServeCommand),
     /// The pool that steps run in: what runs, waits, was used.
     #[command(subcommand)]
     Compute(compute::ComputeCommand),
@@ -301,6 +305,7 @@ async fn ask(client: &Client, command: Command, common: &Common) -> anyhow::Resu
         Command::Feature(command) => feature(client, command).await?,
         Command::TrainingSet(ListCommand::Ls) => client.get("/api/v1/training-sets").await?,
         Command::TrainingSet(ListCommand::Show { id }) => client.get(&format!("/api/v1/training-sets/{}", encode(&id))).await?,
+        Command::Serve(command) => return serve::serve(client, command, common.json).await,
         Command::Compute(command) => return compute::compute(client, command, common.json).await,
         Command::Pipeline(command) => return pipeline::pipeline(client, command, common.json).await,
         Command::Model(command) => return model::model(client, command, common.json).await,
