@@ -66,7 +66,8 @@ impl LocalPorts {
         // The running program itself, even when its file was replaced since.
         let itself = PathBuf::from("/proc/self/exe");
         let program = if itself.exists() { itself } else { std::env::current_exe().context("finding this program")? };
-        let python = Arc::new(back_python::PythonRuntime::new(artifacts.clone(), &home.join("models"), &home.join("environments"), program));
+        let python =
+            Arc::new(back_python::PythonRuntime::new(artifacts.clone(), &home.join("models"), &home.join("environments"), program));
         let ports = Ports {
             store: sqlite.clone(),
             runs: sqlite,

@@ -110,6 +110,7 @@ impl Story {
             state,
             opened: day(opened),
             closed: closed.map(day),
+            system: false,
             rule: "mae > 1.5 * best.mae for 2 windows".into(),
             evidence: evidence.iter().map(|from| week(from)).collect(),
             bad_windows: 0,
