@@ -3,7 +3,7 @@
 (() => {
   const help = document.getElementById("help");
   const find = document.querySelector(".find input");
-  const PLACES = { l: "/", e: "/experiments", r: "/runs", m: "/models", i: "/incidents", p: "/pipelines", d: "/gates" };
+  const PLACES = { l: "/", e: "/experiments", r: "/runs", m: "/models", i: "/incidents", p: "/pipelines", d: "/gates", s: "/serving", c: "/compute" };
   let isGoing = false;
 
   const rows = () => [...document.querySelectorAll("table.dense tbody tr")].filter((row) => row.querySelector("a.open"));

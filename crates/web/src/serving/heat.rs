@@ -7,9 +7,8 @@ use ports::{Behaviour, Failure};
 use serde::Serialize;
 use stats::latency::{BUCKETS, end_us};
 
-/// Minutes of a column.
-const STEP: usize = 3;
-const COLUMNS: usize = MINUTES / STEP;
+/// Columns: a minute each, or three where there are more minutes than columns.
+const COLUMNS: usize = 60;
 /// Buckets of a row: a latency doubles.
 const DOUBLING: usize = 4;
 const CELL: f64 = 14.0;
@@ -62,11 +61,13 @@ struct Bar {
 /// `None` where nothing was asked.
 pub(super) fn of(minutes: &[Minute]) -> Option<Heat> {
     let newest = minutes.last()?.at.ms().div_euclid(60_000);
-    let first = newest - MINUTES as i64 + 1;
+    let oldest = minutes[0].at.ms().div_euclid(60_000);
+    let step = if newest - oldest < COLUMNS as i64 { 1 } else { MINUTES / COLUMNS };
+    let first = newest - (COLUMNS * step) as i64 + 1;
     let mut columns: Vec<Behaviour> = vec![Behaviour::default(); COLUMNS];
     for minute in minutes {
         let place = minute.at.ms().div_euclid(60_000) - first;
-        if let Some(column) = usize::try_from(place).ok().and_then(|place| columns.get_mut(place / STEP)) {
+        if let Some(column) = usize::try_from(place).ok().and_then(|place| columns.get_mut(place / step)) {
             column.add(&minute.seen);
         }
     }
@@ -78,7 +79,7 @@ pub(super) fn of(minutes: &[Minute]) -> Option<Heat> {
     let most = rows.iter().flatten().copied().max().unwrap_or(0).max(1) as f64;
     let x = |column: usize| LEFT + column as f64 * CELL;
     let y = |row: usize| (high - row) as f64 * ROW;
-    let at = |column: usize| time(domain::Timestamp::from_ms((first + (column * STEP) as i64) * 60_000));
+    let at = |column: usize| time(domain::Timestamp::from_ms((first + (column * step) as i64) * 60_000));
     let mut cells = Vec::new();
     for (column, counts) in rows.iter().enumerate() {
         for row in (low..=high).filter(|row| counts[*row] > 0) {
@@ -107,7 +108,10 @@ pub(super) fn of(minutes: &[Minute]) -> Option<Heat> {
         rows: (low..=high).map(|row| Tick { at: y(row) + ROW / 2.0, text: latency(end(row)) }).collect(),
         columns: (0..COLUMNS).step_by(COLUMNS / 6).map(|column| Tick { at: x(column), text: hour(&at(column)) }).collect(),
         errors: errors.collect(),
-        text: format!("latencies of {count} requests in the last {} hours, by {STEP} minutes", MINUTES / 60),
+        text: match step {
+            1 => format!("latencies of {count} requests in the last hour, by minute"),
+            _ => format!("latencies of {count} requests in the last {} hours, by {step} minutes", MINUTES / 60),
+        },
         cells,
         strip,
     })
