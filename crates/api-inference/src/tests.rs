@@ -284,4 +284,5 @@ async fn ping_says_whether_anything_is_served() {
     assert_eq!((status, answer["code"].as_str()), (404, Some("serve/none")));
 }
 
+mod over_grpc;
 mod protocols;

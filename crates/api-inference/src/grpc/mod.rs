@@ -4,7 +4,7 @@
 //! A refusal is a status: its message says what to do next, the metadata `trimtab-code` names it, and `retry-after` is in seconds.
 
 mod codec;
-mod messages;
+pub(crate) mod messages;
 
 use crate::binary;
 use crate::rows;
