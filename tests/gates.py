@@ -58,14 +58,14 @@ sql    = "select city_id, observed_at, temp, hum from weather"
 
 [pipeline.train]
 on     = ["api"]
-params = { off = 0.0 }
+params = { off = 0.0, brake = "" }
 
 [pipeline.train.step.set]
 training_set = { model = "sales", labels = "sales", label = "units", features = ["weather"], until = "trigger.time" }
 out = { rows = "train.parquet" }
 
 [pipeline.train.step.fit]
-run = ["python", "train.py", "--data", "{in.rows}", "--off", "{params.off}"]
+run = ["python", "train.py", "--data", "{in.rows}", "--off", "{params.off}", "--brake", "{params.brake}"]
 in  = { rows = "set.rows" }
 
 [model.sales]
@@ -93,15 +93,22 @@ from mlflow.models import infer_signature
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--data", required=True)
 parser.add_argument("--off", type=float, required=True)
+parser.add_argument("--brake", required=True)
 args = parser.parse_args()
 rows = pd.read_parquet(args.data)
 X, y = rows[["temp", "hum"]].astype("float64"), rows["units"].astype("float64") + args.off
+def stops(rows, brake=args.brake):
+    import os
+    if brake and os.path.exists(brake):
+        raise RuntimeError("the brake is on")
+    return rows
 with mlflow.start_run():
-    model = make_pipeline(SimpleImputer(), Ridge()).fit(X, y)
+    model = make_pipeline(FunctionTransformer(stops), SimpleImputer(), Ridge()).fit(X, y)
     mlflow.sklearn.log_model(model, name="model", registered_model_name="sales", signature=infer_signature(X, model.predict(X)),
                              serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
 """
@@ -295,6 +302,28 @@ def people_and_canaries_let_versions_out(folder):
         took = time.monotonic() - began
         assert status == 200 and answer["version"] == 1 and took < 1, (status, answer, took)
         wait(lambda: ask(own)[1]["model_version"] == 1, 5)
+        # The fourth is good when it is judged and fails when it serves: the champion answers what it fails, it is given up, and stays so.
+        brake = Path(folder) / "brake"
+        expect(0, on(*train, "-p", "off=0.02", "-p", f"brake={brake}"))
+        expect(0, on("gate", "run", "sales@4", "--json"))
+        for who in ("ann", "bob"):
+            good("model", "approve", "sales@4", "--reason", "as good", actor=who)
+        wait(lambda: "canary" in roles())
+        wait(lambda: 4 in {ask(city)[1]["model_version"] for city in first})
+        brake.write_text("on")
+        answers = [ask(city) for city in first]
+        assert all(status == 200 and answer["model_version"] == 1 for status, answer in answers), answers
+        wait(lambda: good("rollout", "status", "sales")["state"] == "none")
+        aborted = [event for event in good("events", "--limit", "1000")["items"] if event["type"] == "RolloutAborted"][-1]
+        assert aborted["version"] == 4 and "error_rate" in aborted["why"], aborted
+        brake.unlink()
+        for restarted in (False, True):
+            if restarted:
+                server.kill()
+                server.start()
+                wait(lambda: ask(own)[0] == 200)
+            assert {ask(city)[1]["model_version"] for city in first} == {1}, "the weight is 0"
+            assert good("rollout", "status", "sales")["state"] == "none" and roles() <= {"champion"}, roles()
         with urllib.request.urlopen(f"{server.url}/models/sales/versions/3/card.md", timeout=60) as answer:
             card = answer.read().decode()
         assert "eve set the gate aside" in card and "## Limits" in card and "Nothing is known of rows outside" in card, card

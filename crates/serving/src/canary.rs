@@ -169,6 +169,7 @@ impl Seen {
             champion_answered: self.champion_answered,
             latency_ratio: self.latency_ratio(),
             score_psi: self.score_psi(),
+            over: false,
             labels: None,
         }
     }
@@ -196,7 +197,7 @@ impl CanaryLane {
             sinks,
             seen: Mutex::new(seen),
             // One that stands still has been told of.
-            told_all: AtomicBool::new(canary.paused.is_some()),
+            told_all: AtomicBool::new(canary.paused.is_some() || told.over),
         });
         // An earlier process may have had the last answer, and not told of it.
         lane.tell_if_due();
@@ -277,8 +278,8 @@ impl CanaryLane {
     }
 
     /// Tells the log when there is something to judge: at every one of the first failures, then ever more seldom; after ever
-    /// more answers; and when the step has seen enough.
-    fn tell_if_due(self: &Arc<Self>) {
+    /// more answers; and when the step has seen enough. Time alone may make it due: it is asked now and then, too.
+    pub(crate) fn tell_if_due(self: &Arc<Self>) {
         let mut seen = self.seen.lock();
         let long_enough = self.sinks.clock.event_now() - self.since >= self.hold;
         let (answered, failed) = (seen.answered.count(), seen.failed.count());
@@ -297,7 +298,7 @@ impl CanaryLane {
         drop(seen);
         let (lane, busy) = (self.clone(), self.sinks.activity.begin());
         tokio::spawn(async move {
-            match lane.tell(known).await {
+            match lane.tell(known, all).await {
                 Ok(true) => {}
                 Ok(false) => lane.told_all.store(false, Ordering::SeqCst),
                 Err(error) => {
@@ -310,8 +311,8 @@ impl CanaryLane {
     }
 
     /// State and event in one commit. Counts never go back, and what is not known now may have been known before. False when
-    /// the log knew it already.
-    async fn tell(&self, known: CanarySeen) -> Result<bool, CommitError> {
+    /// the log knew it already, unless the step is over (`all`): then it is to be judged, whatever was told before.
+    async fn tell(&self, known: CanarySeen, all: bool) -> Result<bool, CommitError> {
         let now = self.sinks.clock.event_now();
         decide(&*self.sinks.store, |world| {
             let mut batch = Batch::new(Actor::System("serving.canary".into()), now);
@@ -320,22 +321,25 @@ impl CanaryLane {
                 return Ok((batch, true));
             };
             let before = canary.seen.clone();
-            if before.answered + before.failed >= known.answered + known.failed {
-                return Ok((batch, false));
+            let is_news = before.answered + before.failed < known.answered + known.failed;
+            if !is_news && (before.over || !all) {
+                return Ok((batch, before.over));
             }
+            let newest = if is_news { &known } else { &before };
             canary.seen = CanarySeen {
                 latency_ratio: known.latency_ratio.or(before.latency_ratio),
                 score_psi: known.score_psi.or(before.score_psi),
-                labels: before.labels,
-                ..known.clone()
+                over: before.over || all,
+                labels: before.labels.clone(),
+                ..newest.clone()
             };
             batch.say(Event::CanaryServed {
                 model: self.model.clone(),
                 version: self.version,
                 weight: self.weight,
-                answered: known.answered,
-                failed: known.failed,
-                champion_answered: known.champion_answered,
+                answered: canary.seen.answered,
+                failed: canary.seen.failed,
+                champion_answered: canary.seen.champion_answered,
                 latency_ratio: canary.seen.latency_ratio,
                 score_psi: canary.seen.score_psi,
             });

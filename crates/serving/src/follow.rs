@@ -24,6 +24,12 @@ impl Gateway {
         Ok(())
     }
 
+    /// Looks whether a canary's step is over by time alone: its requests may have ceased.
+    pub fn look_at_canaries(&self) {
+        let canaries: Vec<_> = self.routes.read().values().filter_map(|route| route.canary.clone()).collect();
+        canaries.iter().for_each(|canary| canary.tell_if_due());
+    }
+
     /// Brings one model's route in line with its deployment. The old route answers until the new one is ready; what must be installed for
     /// the new one is installed apart, so that other models need not wait.
     pub async fn follow(self: &Arc<Self>, model: &ModelName) -> Result<(), Fault> {

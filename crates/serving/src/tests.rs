@@ -60,11 +60,17 @@ struct Kept {
 struct House {
     gateway: Arc<Gateway>,
     activity: Activity,
+    clock: Arc<ManualClock>,
 }
 
 impl Kept {
     async fn start(&self) -> House {
+        self.start_at(10).await
+    }
+
+    async fn start_at(&self, now: i64) -> House {
         let (activity, models) = (Activity::default(), MemoryRuntime::default());
+        let clock = Arc::new(ManualClock::new(Timestamp::from_ms(now)));
         for number in [1, 2] {
             models.install(VersionNumber(number), |rows| Ok(vec![Scalar::Float(1.0); rows.num_rows()]));
         }
@@ -86,7 +92,7 @@ impl Kept {
         let gateway = Gateway::new(
             self.store.clone(),
             self.rows.clone(),
-            Arc::new(ManualClock::new(Timestamp::from_ms(10))),
+            clock.clone(),
             activity.clone(),
             Arc::new(Sealer::new(self.store.clone(), self.rows.clone()).unwrap()),
             Arc::new(ModelPool::new(self.store.clone(), Arc::new(models))),
@@ -95,7 +101,7 @@ impl Kept {
         );
         gateway.follow_all().await.unwrap();
         activity.idle().await;
-        House { gateway, activity }
+        House { gateway, activity, clock }
     }
 
     /// What the log says of shadows: how many requests they answered.
@@ -192,6 +198,57 @@ async fn what_a_canary_fails_the_champion_answers_and_its_counts_outlive_the_pro
     assert_eq!(told(), [(1, 1), (4, 1)], "enough for the step, over both processes");
     drop(kept.start().await);
     assert_eq!(told().len(), 2, "told once");
+}
+
+/// A step lasts at least so long. It was judged only when an answer came after that: with a model that few ask, a canary stood at its
+/// weight until somebody asked once more.
+#[tokio::test]
+async fn a_step_is_over_by_time_alone() {
+    use domain::entity::{Canary, CanarySeen};
+    for (asked, early) in [(3, 0), (60, 1)] {
+        let kept = Kept::default();
+        let canary = Canary {
+            version: VersionNumber(2),
+            weight: 100,
+            since: Timestamp::from_ms(5),
+            min_requests: 3,
+            hold: domain::Span::from_ms(100),
+            paused: None,
+            seen: CanarySeen::default(),
+        };
+        let mut deployment = Deployment::new(model());
+        (deployment.champion, deployment.canary) = (Some(VersionNumber(1)), Some(canary));
+        let batch = Batch::new(Actor::System("test".into()), Timestamp::from_ms(0)).put(&deployment).put(&version(1)).put(&version(2));
+        kept.store.commit(batch).await.unwrap();
+        let told = || {
+            let events = kept.store.events(0, 1000).unwrap().into_iter();
+            let served = |event| if let Event::CanaryServed { answered, .. } = event { Some(answered) } else { None };
+            events.filter_map(|recorded| Some((served(recorded.event)?, recorded.at.ms()))).collect::<Vec<_>>()
+        };
+        let house = kept.start().await;
+        for n in 0..asked {
+            house.ask(&format!("r{n}")).await;
+        }
+        let look = async |house: &House, now: i64| {
+            house.clock.advance_to(Timestamp::from_ms(now));
+            house.gateway.look_at_canaries();
+            house.activity.idle().await;
+        };
+        look(&house, 104).await;
+        assert_eq!(told().len(), early, "the step is not over; {asked} answers were told {early} times");
+        look(&house, 105).await;
+        look(&house, 106).await;
+        assert_eq!((told().len(), told().last().copied()), (early + 1, Some((asked, 105))), "judged once, though nothing was asked since");
+        drop(house);
+        drop(kept.start_at(200).await);
+        assert_eq!(told().len(), early + 1, "the next process knows that it was told");
+    }
+    // Too few requests are no evidence, however long it lasts.
+    let kept = Kept::default();
+    let house = kept.start().await;
+    house.gateway.look_at_canaries();
+    house.activity.idle().await;
+    assert!(kept.store.events(0, 10).unwrap().is_empty());
 }
 
 /// What the champion's signature did not know was taken away before the shadows were asked: a challenger with one feature more failed every

@@ -205,6 +205,9 @@ pub struct CanarySeen {
     /// PSI of its scores against the champion's; `None`: too few.
     #[serde(default)]
     pub score_psi: Option<f64>,
+    /// Whether the log was told that the step has seen enough for long enough.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
     /// What labels said, where they came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<CanaryLabels>,

@@ -171,7 +171,11 @@ impl JudgeWorker {
         }
         let batch = self.rows.read(&segment).await?;
         for window in windows {
-            let late = rows::count(&batch, window.range)?;
+            // Rows of a canary or a shadow change nothing of what the champion is judged on.
+            let late = match window.kind {
+                WindowKind::Input => rows::predictions(std::slice::from_ref(&batch), window.version, window.range, &[])?.len() as u64,
+                WindowKind::Performance => rows::count(&batch, window.range)?,
+            };
             let Some(case) = self.case(&window.model, &window.key())?.filter(|_| late > 0) else { continue };
             let mut judged = self.judged(&case, event).await?;
             judged.late = window.late + late;

@@ -261,6 +261,7 @@ impl App {
                 self.sealer.seal(&stream, self.ports.clock.event_now()).await?;
             }
         }
+        self.gateway.look_at_canaries();
         let now = self.ports.clock.event_now();
         let closed = ports::decide(&*self.ports.store, |world| monitoring::commands::close_idle(world, now)).await;
         closed.map_err(|error| Fault::because("closing idle windows", error))?;
