@@ -12,6 +12,8 @@ pub enum Parity {
     DemographicRatio,
     /// Difference of the true-positive rates.
     EqualOpportunity,
+    /// Difference of the false-positive rates.
+    FalsePositive,
     /// The greater of the differences of the true-positive and false-positive rates.
     EqualizedOdds,
 }
@@ -70,6 +72,7 @@ impl Parity {
     /// let (truth, chosen, group) = ([1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0, 1, 0, 1]);
     /// assert_eq!(Parity::Demographic.value(&truth, &chosen, &group), Some(0.5));
     /// assert_eq!(Parity::EqualOpportunity.value(&truth, &chosen, &group), Some(0.0));
+    /// assert_eq!(Parity::FalsePositive.value(&truth, &chosen, &group), Some(1.0));
     /// assert_eq!(Parity::EqualizedOdds.value(&truth, &chosen, &group), Some(1.0));
     /// ```
     pub fn value(self, truth: &[f64], chosen: &[f64], group: &[u32]) -> Option<f64> {
@@ -125,6 +128,7 @@ impl Parity {
             Parity::Demographic => gap(Counts::selected),
             Parity::DemographicRatio => range(Counts::selected).and_then(|(least, most)| (most > 0.0).then(|| least / most)),
             Parity::EqualOpportunity => gap(Counts::true_positive_rate),
+            Parity::FalsePositive => gap(Counts::false_positive_rate),
             Parity::EqualizedOdds => Some(gap(Counts::true_positive_rate)?.max(gap(Counts::false_positive_rate)?)),
         }
     }

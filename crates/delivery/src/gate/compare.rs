@@ -53,7 +53,14 @@ impl Bench<'_> {
                 entity::Check { verdict, why: format!("{new:.4} against {old:.4}"), limit: Some(0.0), ..found }
             }
             // In units of "worse": what a non-inferior version may lose, a superior one must gain.
-            Check::NonInferior { margin, .. } => self.against(metric, *margin, *margin, &method, found),
+            Check::NonInferior { margin, .. } => {
+                let mut found = found;
+                if let (Metric::Auc, Some(test)) = (metric, DeLong::new(truth, champion, challenger)) {
+                    let p = test.p_non_inferior(*margin);
+                    found.tests.push(Tested { name: "DeLong, non-inferiority, one-sided".into(), statistic: None, p });
+                }
+                self.against(metric, *margin, *margin, &method, found)
+            }
             Check::Superior { margin, .. } => self.against(metric, -margin, *margin, &method, found),
             _ => unreachable!("only comparisons of a metric come here"),
         }

@@ -6,6 +6,7 @@ use arrow::record_batch::RecordBatch;
 use domain::Scalar;
 use indexmap::IndexMap;
 use ports::scalar_at;
+use stats::{Bins, psi};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What was gathered; what no check asks for is not there.
@@ -41,7 +42,7 @@ pub struct Latency {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureColumn {
     pub name: String,
-    /// As MLflow names it: `double`, `long`, `string`, `tensor(float64)`.
+    /// As MLflow names it: `double`, `long`, `string`, `tensor(float64, [-1, 3])`.
     pub dtype: String,
     pub required: bool,
 }
@@ -98,6 +99,12 @@ pub struct Training {
     pub constant: Vec<String>,
     /// Features that equal another in every row.
     pub duplicates: Vec<(String, String)>,
+    /// Rows whose key and time an earlier row has; `None`: rows without either.
+    pub repeated: Option<u64>,
+    /// PSI of each feature, training set against holdout; what has no values on one side is not there.
+    pub drift: IndexMap<String, f64>,
+    /// Rows of each value of the label, the fewest first; empty where it has more values than classes have.
+    pub classes: Vec<(String, u64)>,
     /// Least and greatest label.
     pub label: Option<(f64, f64)>,
     /// Rows that the holdout has too, by key and time; `None`: not compared.
@@ -105,8 +112,16 @@ pub struct Training {
 }
 
 impl Training {
-    /// From the rows of a training set. `identity`: the key and time columns, which tell rows apart.
-    pub fn of(rows: &RecordBatch, features: &[String], label: &str, identity: &[String], holdout: Option<&RecordBatch>) -> Training {
+    /// From the rows of a training set. `identity`: the key and time columns, which tell rows apart; `holdout`: those of the holdout,
+    /// `judged`: its features.
+    pub fn of(
+        rows: &RecordBatch,
+        features: &[String],
+        label: &str,
+        identity: &[String],
+        holdout: Option<&RecordBatch>,
+        judged: Option<&RecordBatch>,
+    ) -> Training {
         let mut training = Training { rows: rows.num_rows() as u64, ..Training::default() };
         let columns: Vec<(&String, Vec<Scalar>)> = features.iter().filter_map(|name| Some((name, values(rows, name)?))).collect();
         for (at, (name, column)) in columns.iter().enumerate() {
@@ -120,11 +135,18 @@ impl Training {
                 training.duplicates.push(((*other).clone(), (*name).clone()));
             }
         }
+        let drift = |(name, column): &(&String, Vec<Scalar>)| Some(((*name).clone(), moved(column, &values(judged?, name)?)?));
+        training.drift = columns.iter().filter_map(drift).collect();
         let labels = values(rows, label).unwrap_or_default();
+        training.classes = classes(&labels);
         let labels: Vec<f64> = labels.iter().filter_map(Scalar::as_f64).filter(|y| y.is_finite()).collect();
         training.label = labels.iter().fold(None, |range, y| {
             let (low, high) = range.unwrap_or((*y, *y));
             Some((f64::min(low, *y), f64::max(high, *y)))
+        });
+        training.repeated = identity.iter().any(|name| rows.column_by_name(name).is_some()).then(|| {
+            let all = identities(rows, identity);
+            (all.len() - all.iter().collect::<HashSet<_>>().len()) as u64
         });
         training.overlap = holdout.map(|holdout| {
             let known: HashSet<String> = identities(rows, identity).into_iter().collect();
@@ -132,6 +154,36 @@ impl Training {
         });
         training
     }
+}
+
+/// PSI of the holdout's values against the training set's deciles, or labels; missing values are a bin of their own.
+fn moved(training: &[Scalar], holdout: &[Scalar]) -> Option<f64> {
+    let is_text = |values: &[Scalar]| values.iter().any(|value| matches!(value, Scalar::Text(_)));
+    if is_text(training) || is_text(holdout) {
+        let labels = |values: &[Scalar]| values.iter().map(|v| (!is_missing(v)).then(|| v.to_string())).collect::<Vec<_>>();
+        let (training, holdout) = (labels(training), labels(holdout));
+        let bins = Bins::categorical(&training);
+        return psi(&bins.count_labels(&training), &bins.count_labels(&holdout));
+    }
+    let numbers = |values: &[Scalar]| values.iter().map(|v| v.as_f64().filter(|x| x.is_finite())).collect::<Vec<_>>();
+    let (training, holdout) = (numbers(training), numbers(holdout));
+    let bins = Bins::numeric(&training, BINS);
+    psi(&bins.count_numbers(&training), &bins.count_numbers(&holdout))
+}
+
+/// Bins of a feature that is a number.
+const BINS: usize = 10;
+/// A label with more values than this has no classes.
+const MOST_CLASSES: usize = 50;
+
+fn classes(labels: &[Scalar]) -> Vec<(String, u64)> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for label in labels.iter().filter(|label| !is_missing(label)) {
+        *counts.entry(label.to_string()).or_default() += 1;
+    }
+    let mut classes: Vec<_> = if counts.len() > MOST_CLASSES { Vec::new() } else { counts.into_iter().collect() };
+    classes.sort_by_key(|(_, rows)| *rows);
+    classes
 }
 
 /// A column's values.
@@ -212,10 +264,19 @@ mod tests {
         .unwrap();
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let holdout = rows.slice(2, 2);
-        let found = Training::of(&rows, &names(&["temp", "same", "x", "twin"]), "y", &names(&["city", "ts"]), Some(&holdout));
+        let found =
+            Training::of(&rows, &names(&["temp", "same", "x", "twin"]), "y", &names(&["city", "ts"]), Some(&holdout), Some(&holdout));
         assert_eq!(found.nulls, IndexMap::from([("temp".into(), 0.5), ("same".into(), 0.25), ("x".into(), 0.0), ("twin".into(), 0.0)]));
         assert_eq!((found.constant, found.duplicates), (names(&["same"]), vec![("x".into(), "twin".into())]));
         assert_eq!((found.rows, found.label, found.overlap), (4, Some((-1.0, 5.0)), Some(2)));
+        assert_eq!(found.repeated, Some(0));
+        assert_eq!(found.classes, [("-1".into(), 1), ("2".into(), 1), ("5".into(), 1)]);
+        let psi = |name: &str| found.drift[name];
+        assert!(psi("x") > 1.0 && psi("x") == psi("twin") && psi("same") < psi("x"), "{:?}", found.drift);
+        let twice = arrow::compute::concat_batches(&rows.schema(), [&rows, &rows.slice(0, 1)]).unwrap();
+        let again = Training::of(&twice, &names(&["x"]), "y", &names(&["city", "ts"]), None, None);
+        assert_eq!((again.repeated, again.overlap, again.drift.len()), (Some(1), None, 0));
+        assert_eq!(again.classes[2], ("-1".into(), 2), "the fewest first");
     }
 
     #[test]
@@ -229,5 +290,12 @@ mod tests {
         assert_eq!(breaks(of(vec![column("c", "double", false)], "double")), 0, "an optional one");
         assert_eq!(breaks(of(vec![column("c", "double", true)], "double")), 1);
         assert_eq!(breaks(of(vec![column("a", "string", true)], "long")), 2);
+        let shaped = |shape: &str| of(vec![column("a", &format!("tensor(float64, {shape})"), true)], "double");
+        let both = |challenger, champion| Signatures { challenger, champion }.breaks();
+        assert_eq!(both(shaped("[-1, 3]"), shaped("[-1, 3]")), [""; 0]);
+        assert_eq!(
+            both(shaped("[-1, 4]"), shaped("[-1, 3]")),
+            ["takes `a` as tensor(float64, [-1, 4]), the champion as tensor(float64, [-1, 3])"]
+        );
     }
 }

@@ -239,6 +239,27 @@ fn of_training(quantity: &Quantity, training: &Training) -> Result<Found, String
             let note = listed(training.duplicates.iter().map(|(a, b)| format!("{b} = {a}")).collect());
             Ok(Found { note, ..found(training.duplicates.len() as f64, "features that equal another") })
         }
+        Quantity::TrainDuplicateRows => {
+            let repeated = training.repeated.ok_or("the training set has neither keys nor times to tell its rows apart")?;
+            let share = if training.rows == 0 { 0.0 } else { repeated as f64 / training.rows as f64 };
+            Ok(Found { note: format!(" ({repeated} rows)"), ..found(share, "share of rows whose key and time an earlier row has") })
+        }
+        Quantity::TrainDrift(None) => {
+            let worst = training.drift.iter().max_by(|a, b| a.1.total_cmp(b.1));
+            let (name, psi) = worst.ok_or("no feature has values both in the training set and in the holdout")?;
+            Ok(Found { note: format!(" in `{name}`"), ..found(*psi, "greatest PSI of a feature, deciles of the training set") })
+        }
+        Quantity::TrainDrift(Some(name)) => {
+            let known: Vec<&str> = training.drift.keys().map(String::as_str).collect();
+            let psi =
+                training.drift.get(name).ok_or_else(|| format!("the training set has no feature `{name}` ({})", meant(name, &known)))?;
+            Ok(found(*psi, "PSI, deciles of the training set"))
+        }
+        Quantity::TrainSmallestClass => {
+            let (name, rows) = training.classes.first().ok_or("the label has no classes: too many values, or none")?;
+            let note = format!(" of `{name}`, of {} classes", training.classes.len());
+            Ok(Found { note, ..found(*rows as f64, "rows of the rarest label") })
+        }
         Quantity::TrainLabelMin | Quantity::TrainLabelMax => {
             let (low, high) = training.label.ok_or("the training set has no label that is a number")?;
             let value = if *quantity == Quantity::TrainLabelMin { low } else { high };

@@ -14,7 +14,8 @@ pub enum Quantity {
     Slope,
     /// `calibration_intercept`: of the logistic recalibration; 0 is right.
     Intercept,
-    /// `demographic_parity(COLUMN)`, `demographic_parity_ratio(COLUMN)`, `equal_opportunity(COLUMN)`, `equalized_odds(COLUMN)`.
+    /// `demographic_parity(COLUMN)`, `demographic_parity_ratio(COLUMN)`, `equal_opportunity(COLUMN)`,
+    /// `false_positive_parity(COLUMN)`, `equalized_odds(COLUMN)`.
     Parity(Parity, String),
     /// `latency_p50`, `latency_p95`, `latency_p99`: of a call with one row, in ms.
     Latency(Share),
@@ -30,6 +31,12 @@ pub enum Quantity {
     TrainConstant,
     /// `train_duplicate_columns`: features that are equal to another in every row.
     TrainDuplicates,
+    /// `train_duplicate_rows`: share of rows whose key and time an earlier row has.
+    TrainDuplicateRows,
+    /// `train_drift`, `train_drift(COLUMN)`: the greatest PSI of a feature between training set and holdout, or that of one.
+    TrainDrift(Option<String>),
+    /// `train_smallest_class`: rows of the label's value that has the fewest.
+    TrainSmallestClass,
     /// `train_label_min`, `train_label_max`: the label's range.
     TrainLabelMin,
     TrainLabelMax,
@@ -58,7 +65,7 @@ impl Share {
 
 impl Quantity {
     /// Every name; the four of fairness take a column.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 24] = [
         "ece",
         "ece_mass",
         "calibration_slope",
@@ -66,6 +73,7 @@ impl Quantity {
         "demographic_parity",
         "demographic_parity_ratio",
         "equal_opportunity",
+        "false_positive_parity",
         "equalized_odds",
         "latency_p50",
         "latency_p95",
@@ -76,6 +84,9 @@ impl Quantity {
         "train_nulls",
         "train_constant_columns",
         "train_duplicate_columns",
+        "train_duplicate_rows",
+        "train_drift",
+        "train_smallest_class",
         "train_label_min",
         "train_label_max",
         "train_overlap",
@@ -89,8 +100,10 @@ impl Quantity {
                 "demographic_parity" => Quantity::Parity(Parity::Demographic, column),
                 "demographic_parity_ratio" => Quantity::Parity(Parity::DemographicRatio, column),
                 "equal_opportunity" => Quantity::Parity(Parity::EqualOpportunity, column),
+                "false_positive_parity" => Quantity::Parity(Parity::FalsePositive, column),
                 "equalized_odds" => Quantity::Parity(Parity::EqualizedOdds, column),
                 "train_nulls" => Quantity::TrainNulls(Some(column)),
+                "train_drift" => Quantity::TrainDrift(Some(column)),
                 _ => return None,
             });
         }
@@ -108,6 +121,9 @@ impl Quantity {
             "train_nulls" => Quantity::TrainNulls(None),
             "train_constant_columns" => Quantity::TrainConstant,
             "train_duplicate_columns" => Quantity::TrainDuplicates,
+            "train_duplicate_rows" => Quantity::TrainDuplicateRows,
+            "train_drift" => Quantity::TrainDrift(None),
+            "train_smallest_class" => Quantity::TrainSmallestClass,
             "train_label_min" => Quantity::TrainLabelMin,
             "train_label_max" => Quantity::TrainLabelMax,
             "train_overlap" => Quantity::TrainOverlap,
@@ -124,7 +140,9 @@ impl Quantity {
                 let binary = [("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0)];
                 with_unit(text, &[&units[..], &binary[..]].concat())
             }
-            Quantity::Parity(..) | Quantity::TrainNulls(_) | Quantity::Ece | Quantity::EceMass => share(text),
+            Quantity::Parity(..) | Quantity::TrainNulls(_) | Quantity::TrainDuplicateRows | Quantity::Ece | Quantity::EceMass => {
+                share(text)
+            }
             _ => number(text),
         }
     }
@@ -149,7 +167,7 @@ impl Quantity {
         match self {
             Quantity::Latency(_) => Some("ms"),
             Quantity::ModelSize => Some("bytes"),
-            Quantity::TrainRows | Quantity::TrainOverlap => Some("rows"),
+            Quantity::TrainRows | Quantity::TrainOverlap | Quantity::TrainSmallestClass => Some("rows"),
             Quantity::TrainConstant | Quantity::TrainDuplicates => Some("columns"),
             _ => None,
         }
@@ -163,6 +181,9 @@ impl Quantity {
                 | Quantity::TrainNulls(_)
                 | Quantity::TrainConstant
                 | Quantity::TrainDuplicates
+                | Quantity::TrainDuplicateRows
+                | Quantity::TrainDrift(_)
+                | Quantity::TrainSmallestClass
                 | Quantity::TrainLabelMin
                 | Quantity::TrainLabelMax
                 | Quantity::TrainOverlap

@@ -172,6 +172,9 @@ fn behaviour_and_training_have_limits() {
             nulls: IndexMap::from([("temp".into(), 0.12), ("hum".into(), 0.0)]),
             constant: vec!["holiday".into()],
             duplicates: vec![],
+            repeated: Some(18),
+            drift: IndexMap::from([("temp".into(), 0.31), ("hum".into(), 0.02)]),
+            classes: vec![("1".into(), 40), ("0".into(), 860)],
             label: Some((0.0, 310.0)),
             overlap: Some(3),
         })),
@@ -193,6 +196,11 @@ fn behaviour_and_training_have_limits() {
         ("train_label_min >= 0", Pass, ""),
         ("train_label_max < 300", Fail, ""),
         ("train_overlap <= 0", Fail, "3 rows"),
+        ("train_duplicate_rows < 1%", Fail, "0.0200 (18 rows)"),
+        ("train_drift < 0.25", Fail, "0.3100 in `temp`"),
+        ("train_drift(hum) < 0.25", Pass, ""),
+        ("train_drift(tmp) < 0.25", Inconclusive, "did you mean `temp`?"),
+        ("train_smallest_class > 100", Fail, "40 rows of `1`, of 2 classes"),
     ];
     for (text, verdict, why) in cases {
         let found = case.judge(text);

@@ -45,7 +45,7 @@ impl GateWorker {
                 Ok(None) => Err(format!("the training set of version {challenger} is not recorded")),
                 Ok(Some(set)) => {
                     let identity: Vec<String> = rows.identity.schema().fields().iter().map(|field| field.name().clone()).collect();
-                    Ok(Training::of(&set.rows, &set.features, &set.label, &identity, Some(&rows.identity)))
+                    Ok(Training::of(&set.rows, &set.features, &set.label, &identity, Some(&rows.identity), Some(&rows.features)))
                 }
                 Err(QueryError::Refused(refusal)) => Err(refusal.to_string()),
                 Err(QueryError::Fault(fault)) => return Err(fault),

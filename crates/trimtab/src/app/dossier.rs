@@ -85,7 +85,11 @@ fn columns(text: Option<String>) -> Vec<SignatureColumn> {
     let list = text.and_then(|text| serde_json::from_str::<Vec<Value>>(&text).ok()).unwrap_or_default();
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let column = |column: &Value| {
-        let tensor = column.get("tensor-spec").and_then(|spec| spec.get("dtype")).map(|dtype| format!("tensor({})", word(dtype)));
+        // Its shape is a part of what a caller must send: -1 is any number of rows.
+        let tensor = column.get("tensor-spec").and_then(|spec| {
+            let shape = spec.get("shape").map_or(String::new(), |shape| format!(", {shape}"));
+            Some(format!("tensor({}{shape})", word(spec.get("dtype")?)))
+        });
         SignatureColumn {
             name: column.get("name").map(word).unwrap_or_default(),
             dtype: tensor.or_else(|| column.get("type").map(word)).unwrap_or_default(),
@@ -106,7 +110,7 @@ mod tests {
                     \"tensor\", \"tensor-spec\": {\"dtype\": \"float64\", \"shape\": [-1]}}]'\n";
         let found = parse(text).unwrap();
         assert_eq!((found.inputs[0].name.as_str(), found.inputs[0].dtype.as_str(), found.inputs[0].required), ("temp", "double", true));
-        assert_eq!(found.outputs[0].dtype, "tensor(float64)");
+        assert_eq!(found.outputs[0].dtype, "tensor(float64, [-1])");
         assert!(parse("flavors: {}\n").is_none());
     }
 }
