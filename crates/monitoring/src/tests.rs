@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 //! Monitoring end to end on in-memory ports: weeks of predictions and labels go by, and the log tells what came of them.
 
+mod canary;
+
 use crate::commands::{close_idle, retrain};
 use crate::work::{JudgeWorker, ReferenceShelf, ReferenceWorker, References};
 use arrow::array::{ArrayRef, Float64Array, TimestampMillisecondArray};
@@ -193,20 +195,6 @@ impl House {
         self.seal("prediction/demand", day(7 * n + 7), day(7 * n + 7)).await;
     }
 
-    /// What a canary answered in week `n`: other features, other answers, in the champion's own stream.
-    async fn answered_by_a_canary(&self, n: i64, version: u64) {
-        let answer = |hour: i64| {
-            let fields = [
-                ("version", Scalar::Int(version as i64)),
-                ("role", Scalar::Text("canary".into())),
-                ("prediction", Scalar::Float(-9000.0)),
-                ("temp", Scalar::Float(500.0)),
-            ];
-            Row { key: EntityKey::one("city", "nyc"), ..row(format!("c{hour}"), hour, hour, &fields) }
-        };
-        self.rows.append("prediction/demand", (168 * n..168 * (n + 1)).map(answer).collect()).await.unwrap();
-    }
-
     /// Labels of the hours given, `error` away from the answers, sealed a day after the end of week `n`.
     async fn labelled(&self, n: i64, hours: std::ops::Range<i64>, error: f64) {
         let label =
@@ -250,23 +238,6 @@ fn row(id: String, time: i64, at: i64, fields: &[(&str, Scalar)]) -> Row {
 }
 
 const QUIET_WEEK: [&str; 4] = ["closed input 1", "input pass", "closed performance 1", "performance pass"];
-
-/// While a canary runs, its answers lie in the same segments as the champion's.
-#[tokio::test]
-async fn a_champion_is_not_judged_on_what_its_canary_answers() {
-    let house = House::new().await;
-    house.register(1, Some("t1"), None).await;
-    house.promote(1, day(0)).await;
-    house.answered_by_a_canary(0, 2).await;
-    house.week(0, 1, 0.0, 10.0).await;
-    assert_eq!(house.story(1), QUIET_WEEK);
-    let window: Window = house.get("demand/performance-1-2011-03-01T00:00:00Z");
-    assert_eq!((window.rows, window.verdict), (168, Some(Verdict::Pass)), "{:?}", window.why);
-    // Nor does it amend a window that was judged.
-    house.answered_by_a_canary(0, 2).await;
-    house.seal("prediction/demand", day(7), day(9)).await;
-    assert_eq!(house.story(5), [""; 0]);
-}
 
 #[tokio::test]
 async fn drift_warns_first_and_harm_opens_an_incident_that_a_good_version_resolves() {
