@@ -42,7 +42,7 @@ pub use alarm::Rate;
 pub use binomial::{quantile_interval, sign_test, wilson};
 pub use bins::{Bins, MAX_CATEGORIES};
 pub use bootstrap::{Interval, JACKKNIFE, paired_difference};
-pub use calibration::{Binning, Recalibration, calibration_error};
+pub use calibration::{Binning, Recalibration, calibration_error, calibration_interval};
 pub use delong::DeLong;
 pub use discordant::{Discordant, pairs_for_difference, pairs_for_margin, rows_to_clear};
 pub use fairness::{Parity, ParityInterval};

@@ -8,7 +8,7 @@ use super::quantity::{Quantity, Share};
 use super::words::meant;
 use domain::Verdict;
 use domain::entity::{self, Interval};
-use stats::{Binning, Parity, Recalibration, calibration_error, quantile_interval, rows_to_clear};
+use stats::{Binning, Parity, Recalibration, calibration_error, calibration_interval, quantile_interval, rows_to_clear};
 
 /// Bins of the calibration error.
 const BINS: usize = 10;
@@ -138,7 +138,8 @@ impl Bench<'_> {
         let undefined = || (Verdict::Inconclusive, "undefined on these rows: it wants labels of 0 and 1 and probabilities".to_owned());
         let error = |binning, words: &str| {
             let value = calibration_error(truth, answers, BINS, binning).ok_or_else(undefined)?;
-            Ok(Found::new(value, format!("{BINS} bins of equal {words}"), n))
+            let ends = calibration_interval(truth, answers, BINS, binning, REPLICATES / 10, self.confidence, self.evidence.seed);
+            Ok(Found { ends, ..Found::new(value, format!("{BINS} bins of equal {words}, bootstrap of rows"), n) })
         };
         match quantity {
             Quantity::Ece => error(Binning::Width, "width"),

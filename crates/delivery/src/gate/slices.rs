@@ -81,6 +81,11 @@ impl Bench<'_> {
             (slices[*at].p, slices[*at].holm, slices[*at].bh) = (Some(*p), Some(holm), Some(bh));
         }
         for slice in &mut slices {
+            if metric == Metric::Accuracy {
+                let right = slice.rows.saturating_sub(slice.challenger.round() as u64);
+                let ends = wilson(right, slice.rows, self.confidence);
+                slice.accuracy = ends.map(|(low, high)| Interval { low, high, confidence: self.confidence, method: "Wilson".into() });
+            }
             slice.challenger /= slice.rows as f64;
             slice.champion /= slice.rows as f64;
             let ends = wilson(slice.worse, slice.worse + slice.better, self.confidence);
@@ -130,7 +135,19 @@ impl Bench<'_> {
 }
 
 fn empty(name: String) -> Slice {
-    Slice { name, rows: 0, worse: 0, better: 0, challenger: 0.0, champion: 0.0, p: None, holm: None, bh: None, interval: None }
+    Slice {
+        name,
+        rows: 0,
+        worse: 0,
+        better: 0,
+        challenger: 0.0,
+        champion: 0.0,
+        p: None,
+        holm: None,
+        bh: None,
+        interval: None,
+        accuracy: None,
+    }
 }
 
 /// A share without the noise of `1 - 0.95`.

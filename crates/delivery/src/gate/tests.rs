@@ -119,6 +119,11 @@ fn probabilities_and_groups_have_limits() {
     let found = case.judge("ece < 0.05");
     assert_eq!(found.verdict, Fail, "{}", found.why);
     assert!((found.value.unwrap() - 0.19).abs() < 1e-9);
+    let interval = found.interval.unwrap();
+    assert!(interval.low > 0.16 && interval.high < 0.22 && found.n == Some(1000), "{interval:?}");
+    let near = case.judge("ece < 0.195");
+    assert!(near.verdict == Inconclusive && near.needed.unwrap() > 1000, "{}", near.why);
+    assert_eq!(case.judge("ece < 0.25").verdict, Pass);
     assert_eq!(case.judge("calibration_slope < 1.2").verdict, Fail);
     let slope = case.judge("calibration_slope > 1.2");
     assert!(slope.verdict == Pass && slope.interval.is_some(), "{slope:?}");

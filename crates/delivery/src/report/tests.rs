@@ -18,6 +18,7 @@ fn report() -> GateReport {
         holm,
         bh: holm,
         interval: None,
+        accuracy: None,
     };
     let compared = Check {
         challenger: Some(0.95),

@@ -118,6 +118,9 @@ pub struct Slice {
     pub bh: Option<f64>,
     /// Wilson's interval of the share of rows on which the challenger is worse, of those that differ.
     pub interval: Option<Interval>,
+    /// Wilson's interval of the challenger's accuracy on the slice, where a row is right or wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Interval>,
 }
 
 /// A metric of one version on the gate's rows.

@@ -1,7 +1,7 @@
 //! The code of a version, kept by content when it first runs, and put into a folder again for an exact repetition.
 
 use super::{Engine, NAME, as_fault, files};
-use domain::entity::{AppliedProject, KeptCode, PipelineRun, PipelineVersion};
+use domain::entity::{AppliedProject, KeptCode, ModelVersion, PipelineRun, PipelineVersion, VersionEnvironment};
 use domain::{Actor, Batch, Digest, Fault, PipelineRunId};
 use indexmap::IndexMap;
 use ports::{MetadataStore, World, decide};
@@ -103,6 +103,14 @@ pub fn not_restored(store: &dyn MetadataStore, id: &PipelineRunId) -> Result<Vec
         let reads_sources = |step: &domain::spec::StepSpec| step.training_set.is_some() || !step.materialize.is_empty();
         if version.spec.step.values().any(reads_sources) {
             lost.push("rows that reached a source late may be in a training set that is made anew".into());
+        }
+    }
+    for version in world.list::<ModelVersion>()?.iter().filter(|version| version.pipeline_run.as_ref() == Some(id)) {
+        let (model, number) = (&version.model, version.version);
+        let environment = world.get::<VersionEnvironment>(&format!("{model}/{number}"))?;
+        if let Some(lock) = environment.and_then(|environment| environment.lock) {
+            let what = format!("{} (Python {}, SHA-256 {})", lock.path, lock.python, lock.sha256.short());
+            lost.push(format!("packages are today's; those that {model} {number} answers with are locked in the artifact {what}"));
         }
     }
     lost.push("files that steps read without naming them are today's".into());
