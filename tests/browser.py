@@ -196,7 +196,7 @@ def both_schemes_and_narrow_screens(browser, url, folder):
     grounds = {}
     for scheme in ("light", "dark"):
         browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        for path in ("/", "/incidents/demand-1"):
+        for path in ("/", "/incidents/demand-1", "/serving"):
             browser.open(url + path)
             browser.picture(folder, f"{scheme}{path.replace('/', '-')}")
         grounds[scheme] = browser.eval("getComputedStyle(document.body).backgroundColor")

@@ -13,7 +13,7 @@ use ports::MetadataStore as _;
 use story::{HOSTILE, RUN, Story};
 use tower::ServiceExt;
 
-const PAGES: [&str; 21] = [
+const PAGES: [&str; 22] = [
     "/",
     "/runs",
     "/runs/00000000000000000000000000000002",
@@ -32,6 +32,7 @@ const PAGES: [&str; 21] = [
     "/pipelines",
     "/gates",
     "/serving",
+    "/serving?model=demand",
     "/compute",
     "/compute?by=team",
     "/pipelines/retrain",

@@ -4,6 +4,7 @@
 pub mod files;
 pub mod many;
 mod plot;
+mod serving;
 mod things;
 
 use domain::entity::*;
@@ -57,7 +58,7 @@ impl Story {
             store: self.store.clone(),
             runs: self.store.clone(),
             artifacts: self.artifacts.clone(),
-            facts: Arc::new(facts),
+            facts: Arc::new(serving::StoryFacts(facts)),
             closing: CancellationToken::new(),
         }
     }
