@@ -64,10 +64,10 @@ impl Worker {
             Refusal::invalid("project/python", format!("the interpreter {} cannot be started: {error}", python.display()))
                 .hint("set `python` under [project] in trimtab.toml")
         });
-        started.await?.or_else(|why| {
+        started.await?.map_err(|why| {
             let what = format!("a model worker of {} does not start: {why}", python.display());
             let hint = format!("this interpreter needs mlflow and pandas; see {}", folder.join(LOG).display());
-            Err(Refusal::invalid("project/python", what).hint(hint).into())
+            Refusal::invalid("project/python", what).hint(hint).into()
         })
     }
 
@@ -80,7 +80,7 @@ impl Worker {
                 .hint(format!("see {}; without `isolate` the model is answered within the server", folder.join(LOG).display()))
         };
         let started = Worker::spawn(command, folder, |error| refusal(error.to_string()));
-        started.await?.or_else(|why| Err(refusal(why).into()))
+        started.await?.map_err(|why| refusal(why).into())
     }
 
     /// A process that speaks frames; the inner `Err`: why it did not say that it is ready.

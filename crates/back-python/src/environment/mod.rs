@@ -201,7 +201,8 @@ impl Environments {
             }
             let sha256 = Digest::from_hex(name.as_str());
             let last = std::fs::metadata(path.join(USED)).and_then(|used| used.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            let is_old = SystemTime::now().duration_since(last).is_ok_and(|age| age >= unused);
+            // The mark is the file system's, and so is its age.
+            let is_old = last.elapsed().is_ok_and(|age| age >= unused);
             let is_loaded = || self.loaded.lock().get(&sha256).is_some_and(|loaded| loaded.strong_count() > 0);
             if !is_old || is_loaded() {
                 continue;

@@ -104,7 +104,7 @@ async fn versions_see_their_own_packages_and_the_same_packages_are_installed_onc
     let gone = second.lock.sha256.clone();
     drop(second);
     assert_eq!(bench.environments.free(Duration::from_secs(3600), false).await.unwrap(), [], "used within the hour");
-    assert_eq!(bench.environments.free(Duration::ZERO, true).await.unwrap(), [gone.clone()]);
+    assert_eq!(bench.environments.free(Duration::ZERO, true).await.unwrap(), std::slice::from_ref(&gone));
     assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), [gone]);
     assert!(!bench.environments.has(&two.1).await && bench.environments.has(&one.1).await);
     assert_eq!(says(&bench.of(&two).await.unwrap().python), "2.0", "made anew from its lock");

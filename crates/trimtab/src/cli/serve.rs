@@ -7,7 +7,7 @@ use clap::Subcommand;
 use domain::Refusal;
 use serde_json::{Map, Value, json};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum ServeCommand {
@@ -83,7 +83,7 @@ fn row(columns: &[String]) -> Result<Value, Refusal> {
 }
 
 /// The content type and the body of a file's rows.
-fn read(file: &PathBuf) -> anyhow::Result<(&'static str, String)> {
+fn read(file: &Path) -> anyhow::Result<(&'static str, String)> {
     let mut text = String::new();
     if file.as_os_str() == "-" {
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
@@ -106,7 +106,7 @@ fn read(file: &PathBuf) -> anyhow::Result<(&'static str, String)> {
     Ok(("application/json", json!({ "dataframe_records": rows }).to_string()))
 }
 
-fn wrong(file: &PathBuf, error: &serde_json::Error) -> Refusal {
+fn wrong(file: &Path, error: &serde_json::Error) -> Refusal {
     Refusal::invalid("serve/rows", format!("the rows are no JSON: {error}"))
         .at(file.display().to_string())
         .hint("a list of records, one record a line, or a file that ends in .csv")

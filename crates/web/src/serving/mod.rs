@@ -144,7 +144,7 @@ fn read(state: &WebState, asked: Option<&str>) -> Result<Page, PageError> {
     let models = state.facts.serving();
     let chosen = match asked {
         Some(name) => {
-            Some(models.iter().find(|model| model.status.model.as_str() == name).ok_or_else(|| PageError::missing("served model", &name))?)
+            Some(models.iter().find(|model| model.status.model.as_str() == name).ok_or_else(|| PageError::missing("served model", name))?)
         }
         None => models.first(),
     };
