@@ -300,10 +300,10 @@ def people_and_canaries_let_versions_out(folder):
         assert good("rollout", "status", "sales")["state"] == "none"
         began = time.monotonic()
         status, answer = server.ask("/api/v1/models/sales/rollback", {})
-        took = time.monotonic() - began
-        assert status == 200 and answer["version"] == 1 and took < 1, (status, answer, took)
-        # Its worker is started anew, which takes as long as its imports on a busy machine.
+        assert status == 200 and answer["version"] == 1, (status, answer)
+        # The champion before is still loaded: no worker is started.
         wait(lambda: ask(own)[1]["model_version"] == 1)
+        took = time.monotonic() - began
         # The fourth is good when it is judged and fails when it serves: the champion answers what it fails, it is given up, and stays so.
         brake = Path(folder) / "brake"
         expect(0, on(*train, "-p", "off=0.02", "-p", f"brake={brake}"))

@@ -295,7 +295,7 @@ def grpc(server):
 
 def batch(server, folder):
     """What comes while the worker is busy is one call: 40 requests of 100 ms each do not take 4 s."""
-    declare(server, folder, 'batch = { rows = 16, wait = "5ms" }')
+    declare(server, folder, 'batch = { rows = 16, wait = "5ms" }', "20s")
     answers = []
     began = time.monotonic()
     burst = [threading.Thread(target=lambda n=n: answers.append((n, *send(server.url, x=float(n), wait=0.1)))) for n in range(40)]

@@ -13,6 +13,10 @@ use ports::World;
 use reactor::Worker;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a champion that was replaced stays loaded, so that a rollback need not start it.
+const REST: Duration = Duration::from_secs(3600);
 
 impl Gateway {
     /// Brings all routes in line with the deployments: at start, and after the file was applied.
@@ -87,9 +91,29 @@ impl Gateway {
         let shadows = self.lanes(model, &deployment, kept).await?;
         let canary = canary::lane_of(&deployment, kept, &self.pool, &self.sealer, &self.sinks).await?;
         let route = Route { champion, broken, shadows, canary, spec, calendar: calendar(declared.as_ref()), is_first: false };
+        let now = route.champion.as_ref().map(|(version, _)| *version);
         self.routes.write().insert(model.clone(), Arc::new(route));
-        self.pool.keep_only(model, &deployment.versions());
+        let before = old.and_then(|old| Some(old.champion.as_ref()?.0)).filter(|before| Some(*before) != now);
+        if let Some(before) = before {
+            self.resting.lock().insert(model.clone(), (before, Instant::now()));
+        }
+        let mut keep = deployment.versions();
+        keep.extend(self.resting.lock().get(model).map(|(version, _)| *version));
+        self.pool.keep_only(model, &keep);
         Ok(())
+    }
+
+    /// Lets go of champions that were replaced an hour ago.
+    pub(crate) fn let_rest_go(&self) {
+        let gone: Vec<ModelName> = {
+            let mut resting = self.resting.lock();
+            resting.extract_if(|_, (_, since)| since.elapsed() > REST).map(|(model, _)| model).collect()
+        };
+        for model in gone {
+            if let Some(route) = self.routes.read().get(&model) {
+                self.pool.keep_only(&model, &route.versions().collect::<Vec<_>>());
+            }
+        }
     }
 
     async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Result<Vec<Arc<ShadowLane>>, Fault> {

@@ -112,6 +112,8 @@ pub struct Gateway {
     counters: RwLock<HashMap<ModelName, Arc<Counters>>>,
     /// One change of routes at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// The champion before this one, ready for a rollback, and since when.
+    pub(crate) resting: Mutex<HashMap<ModelName, (VersionNumber, Instant)>>,
     /// Models for which something is being installed.
     pub(crate) preparing: Mutex<HashSet<ModelName>>,
 }
@@ -137,6 +139,7 @@ impl Gateway {
             routes: RwLock::default(),
             counters: RwLock::default(),
             turn: tokio::sync::Mutex::new(()),
+            resting: Mutex::default(),
             preparing: Mutex::default(),
         })
     }

@@ -29,12 +29,13 @@ impl Gateway {
         Ok(self.looked_at(model, &route).meter.last(self.sinks.clock.wall_now(), minutes))
     }
 
-    /// Gives deaths of workers their minute: what a clock calls now and then.
+    /// Gives deaths of workers their minute, and lets go of what was only kept for a rollback: what a clock calls now and then.
     pub fn look_around(&self) {
         let routes: Vec<_> = self.routes.read().iter().map(|(model, route)| (model.clone(), route.clone())).collect();
         for (model, route) in routes {
             self.looked_at(&model, &route);
         }
+        self.let_rest_go();
     }
 
     /// Deaths of workers are counted by the runtime; they get their minute here.
