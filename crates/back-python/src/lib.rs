@@ -10,6 +10,7 @@
 //! whole deadline for one request is killed, for nobody knows what it is doing, but never for the time that a request waited for it; numeric
 //! libraries run with one thread.
 
+mod account;
 mod convert;
 mod environment;
 mod model;

@@ -1,5 +1,6 @@
 //! A loaded model: its workers, how many there are, and what happens when one dies.
 
+use crate::account::Account;
 use crate::pace::Pace;
 use crate::worker::{Reply, Request, Worker};
 use crate::{Shared, Source};
@@ -9,7 +10,7 @@ use compute::scale::{Scale, Scaler};
 use domain::spec::OutputSpec;
 use domain::{Kind, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
-use ports::{ModelFiles, ModelHandle, Params, PredictError, Predicted, Signature, scalar_at};
+use ports::{ModelFiles, ModelHandle, Params, PredictError, Predicted, Signature, WorkerUse, scalar_at};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) struct PythonModel {
     pace: Pace,
     signature: Signature,
     output: Option<OutputSpec>,
+    account: Account,
     /// `None`: one worker, always.
     scale: Option<Scale>,
 }
@@ -96,7 +98,10 @@ impl PythonModel {
         // A file that cannot be read says nothing; the worker has loaded the model all the same.
         let signature = std::fs::read_to_string(source.folder.join("MLmodel")).map(|text| Signature::parse(&text)).unwrap_or_default();
         let scale = files.scale.map(|scale| Scale { min: scale.min, max: scale.max, target: scale.target, idle: scale.idle });
+        let account = Account::default();
+        account.started(worker.pid());
         let model = Arc::new(PythonModel {
+            account,
             signature,
             output: files.output.clone(),
             shared,
@@ -128,6 +133,7 @@ impl PythonModel {
                     Ok(worker) => {
                         model.workers.ready.fetch_add(1, Ordering::SeqCst);
                         model.workers.starting.fetch_sub(1, Ordering::SeqCst);
+                        model.account.started(worker.pid());
                         model.workers.give(worker);
                         model.pace.came_back(Instant::now());
                         return;
@@ -306,6 +312,10 @@ impl ModelHandle for PythonModelHandle {
 
     fn workers(&self) -> Option<(u32, u32)> {
         Some((self.0.workers.ready.load(Ordering::SeqCst), self.0.workers.starting.load(Ordering::SeqCst)))
+    }
+
+    fn take_usage(&self) -> Option<WorkerUse> {
+        Some(self.0.account.take())
     }
 
     fn retry_after(&self) -> Option<Duration> {

@@ -149,6 +149,11 @@ impl Worker {
         Ok(serde_json::from_slice(&body)?)
     }
 
+    /// Its number, while it lives.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

@@ -5,14 +5,13 @@
 //!
 //! - [`queue`] decides which waiting job starts next.
 //! - [`scale`] says how many workers a model needs.
-//! - [`usage`] adds up what was used, [`cost`] says what a job costs at the file's prices.
+//! - [`usage`] adds up what was used, and says what it costs at the file's prices.
 //! - [`check`] says what is wrong with `[compute]`, and which step can never run.
 //!
 //! Invariants: what runs never holds more than the pool has, nor a team more than its quota; a GPU is held by one job at a time; a job that
 //! fits the pool and its team's quota starts, whatever else is asked for.
 
 pub mod check;
-pub mod cost;
 pub mod queue;
 pub mod scale;
 pub mod usage;

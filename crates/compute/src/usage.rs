@@ -1,9 +1,12 @@
-//! What step attempts used and what it cost, by pipeline run, pipeline, model or team.
+//! What step attempts and model workers used and what it cost, by pipeline run, pipeline, model or team.
+//!
+//! Runs that are over left their sums behind ([`UsedByRun`], by day); only those under way are added up here.
 
-use crate::cost;
-use domain::entity::{AppliedProject, ModelVersion, PipelineRun, PipelineStep, PipelineVersion};
+use domain::entity::{
+    AppliedProject, Consumed, ModelVersion, OpenRun, PipelineRun, PipelineStep, PipelineVersion, UsedByModel, UsedByRun, usage_days,
+};
 use domain::spec::Price;
-use domain::{Fault, Timestamp};
+use domain::{Entity, Fault, Timestamp};
 use indexmap::IndexMap;
 use ports::World;
 use serde::{Deserialize, Serialize};
@@ -17,26 +20,45 @@ pub enum By {
     Run,
     #[default]
     Pipeline,
-    /// The models that a pipeline run registered versions of; `(none)` for a run that registered none.
+    /// The models that a pipeline run registered versions of, `(none)` for a run that registered none; and each model's workers.
     Model,
-    /// The team of the pipeline; `(none)` for a pipeline that names none.
+    /// The team of the pipeline, and of the pipeline that made the model; `(none)` where none is named.
     Team,
 }
 
-/// What the step attempts of one line used.
+/// What one line used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Used {
     pub name: String,
+    /// By the workers that answer for models, not by steps. They hold no place in the pool: what they cost is of the cpu time that they used
+    /// and the memory that they had.
+    pub serving: bool,
+    /// Of steps; of serving, the processes that were started.
     pub attempts: u64,
     pub cpu_seconds: f64,
     pub gpu_seconds: f64,
     /// Of the attempt that had the most.
     pub peak_memory_bytes: u64,
-    /// For how long attempts held their places, together.
+    /// For how long attempts held their places, together; how long workers were there.
     pub held_seconds: f64,
     /// At the prices of today's project file: of cpus and GPUs asked for, and of memory asked for or used, whichever is more, for as long as
     /// it was held.
     pub cost: f64,
+}
+
+impl Used {
+    fn of(name: String, serving: bool, sum: &Consumed, price: &Price) -> Used {
+        Used {
+            name,
+            serving,
+            attempts: sum.attempts,
+            cpu_seconds: sum.cpu_seconds,
+            gpu_seconds: sum.gpu_seconds,
+            peak_memory_bytes: sum.peak_memory_bytes,
+            held_seconds: sum.held_seconds,
+            cost: sum.cost(price),
+        }
+    }
 }
 
 /// Usage since an instant.
@@ -50,35 +72,70 @@ pub struct Usage {
     pub total: Used,
 }
 
-/// What the pipeline runs that were asked for since then have used.
-pub fn usage(world: &World, by: By, since: Timestamp) -> Result<Usage, Fault> {
+/// More days than this are read as a whole.
+const DAYS: i64 = 400;
+const DAY_MS: i64 = 86_400_000;
+const NONE: &str = "(none)";
+const SERVING: &str = "(serving)";
+
+/// What was used by the pipeline runs that were asked for since then, and by models' workers since the beginning of that day. `now`: the event clock.
+pub fn usage(world: &World, by: By, since: Timestamp, now: Timestamp) -> Result<Usage, Fault> {
     let price = world.get::<AppliedProject>("project")?.map(|project| project.spec.compute.price).unwrap_or_default();
     let models = if by == By::Model { models(world)? } else { BTreeMap::new() };
-    let mut versions: BTreeMap<String, Option<PipelineVersion>> = BTreeMap::new();
-    let mut lines: IndexMap<String, Used> = IndexMap::new();
-    let mut total = Used { name: "total".into(), ..Used::default() };
-    for run in world.list::<PipelineRun>()?.into_iter().filter(|run| run.requested >= since) {
-        let key = format!("{}/{}", run.pipeline, run.version);
-        if !versions.contains_key(&key) {
-            versions.insert(key.clone(), world.get::<PipelineVersion>(&key)?);
-        }
-        let Some(version) = &versions[&key] else { continue };
-        let none = || "(none)".to_owned();
+    let mut lines: IndexMap<(String, bool), Consumed> = IndexMap::new();
+    for run in runs(world, since, now)? {
+        let none = || NONE.to_owned();
         let name = match by {
-            By::Run => run.id.to_string(),
-            By::Pipeline => run.pipeline.clone(),
-            By::Team => version.spec.team.clone().unwrap_or_else(none),
-            By::Model => models.get(run.id.as_str()).map_or_else(none, |made| made.iter().cloned().collect::<Vec<_>>().join(", ")),
+            By::Run => run.pipeline_run.to_string(),
+            By::Pipeline => run.pipeline,
+            By::Team => run.team.unwrap_or_else(none),
+            By::Model => {
+                models.get(run.pipeline_run.as_str()).map_or_else(none, |made| made.iter().cloned().collect::<Vec<_>>().join(", "))
+            }
         };
-        let line = lines.entry(name.clone()).or_insert_with(|| Used { name, ..Used::default() });
-        for step in world.scope::<PipelineStep>(run.id.as_str())? {
-            add(line, &step, version, &price);
-            add(&mut total, &step, version, &price);
-        }
+        lines.entry((name, false)).or_default().add(&run.used);
     }
-    let mut items: Vec<Used> = lines.into_values().filter(|used| used.attempts > 0).collect();
+    for model in since_then::<UsedByModel>(world, since, now)? {
+        let name = match by {
+            By::Run | By::Pipeline => SERVING.into(),
+            By::Model => model.model.to_string(),
+            By::Team => model.team.unwrap_or_else(|| NONE.into()),
+        };
+        lines.entry((name, true)).or_default().add(&model.used);
+    }
+    let mut total = Consumed::default();
+    lines.values().for_each(|line| total.add(line));
+    let used = lines.into_iter().filter(|(_, sum)| sum.attempts > 0 || sum.held_seconds > 0.0);
+    let mut items: Vec<Used> = used.map(|((name, serving), sum)| Used::of(name, serving, &sum, &price)).collect();
     items.sort_by(|a, b| b.cost.total_cmp(&a.cost).then(b.held_seconds.total_cmp(&a.held_seconds)).then(a.name.cmp(&b.name)));
+    let total = Used::of("total".into(), false, &total, &price);
     Ok(Usage { by, since, currency: price.currency, items, total })
+}
+
+/// The sums of the runs that are over, and of those under way as far as they have come.
+fn runs(world: &World, since: Timestamp, now: Timestamp) -> Result<Vec<UsedByRun>, Fault> {
+    let mut open = Vec::new();
+    for run in world.list::<OpenRun>()? {
+        let Some(run) = world.get::<PipelineRun>(run.pipeline_run.as_str())? else { continue };
+        let Some(version) = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))? else { continue };
+        open.push(UsedByRun::of(&run, &version, &world.scope::<PipelineStep>(run.id.as_str())?));
+    }
+    let under_way: BTreeSet<String> = open.iter().map(|run| run.pipeline_run.to_string()).collect();
+    // One that goes on has the sums of when it stopped, too.
+    let over = since_then::<UsedByRun>(world, since, now)?.into_iter().filter(|run| !under_way.contains(run.pipeline_run.as_str()));
+    Ok(over.chain(open).filter(|run| run.requested >= since).collect())
+}
+
+/// All of a kind that is kept by day.
+fn since_then<E: Entity>(world: &World, since: Timestamp, now: Timestamp) -> Result<Vec<E>, Fault> {
+    if now.ms().saturating_sub(since.ms()) > DAYS * DAY_MS {
+        return world.list::<E>();
+    }
+    let mut found = Vec::new();
+    for day in usage_days(since, now) {
+        found.extend(world.scope::<E>(&day)?);
+    }
+    Ok(found)
 }
 
 /// The models that each pipeline run registered versions of.
@@ -90,19 +147,4 @@ fn models(world: &World) -> Result<BTreeMap<String, BTreeSet<String>>, Fault> {
         }
     }
     Ok(models)
-}
-
-fn add(used: &mut Used, step: &PipelineStep, version: &PipelineVersion, price: &Price) {
-    let Some(need) = version.spec.find(&step.name).map(|spec| &spec.need) else { return };
-    let asked = need.mem_bytes().ok().flatten().unwrap_or(0);
-    for attempt in &step.attempts {
-        let Some(held) = attempt.ran else { continue };
-        let (seconds, peak) = (held.ms() as f64 / 1000.0, attempt.peak_memory_bytes.unwrap_or(0));
-        used.attempts += 1;
-        used.cpu_seconds += attempt.cpu_ms.unwrap_or(0) as f64 / 1000.0;
-        used.gpu_seconds += attempt.gpus.len() as f64 * seconds;
-        used.peak_memory_bytes = used.peak_memory_bytes.max(peak);
-        used.held_seconds += seconds;
-        used.cost += cost::of(price, held, need.cpu, asked.max(peak), attempt.gpus.len() as u32);
-    }
 }

@@ -66,6 +66,11 @@ collections! {
     KeptCode "kept_code" |e| format!("{}/{}", e.pipeline, e.version);
     PipelineRun "pipeline_run" |e| e.id.to_string();
     PipelineStep "pipeline_step" |e| format!("{}/{}", e.pipeline_run, e.name);
+    OpenRun "open_run" |e| OpenRun::key_of(&e.pipeline, &e.pipeline_run);
+    RunCount "run_count" |e| e.pipeline.clone();
+    RunIndex "run_index" |_| "run_index".into();
+    UsedByRun "used_by_run" |e| format!("{}/{}", usage_day(e.requested), e.pipeline_run);
+    UsedByModel "used_by_model" |e| format!("{}/{}", usage_day(e.at), e.model);
     LastStepKey "last_step_key" |e| format!("{}/{}", e.pipeline, e.step);
     CheckReport "check_report" |e| CheckReport::key_of(&e.pipeline_run, &e.step, e.attempt);
     CheckHistory "check_history" |e| format!("{}/{}", e.pipeline, e.step);

@@ -1,8 +1,9 @@
 //! Decisions about whole pipeline runs.
 
-use crate::{check, graph};
+use crate::{check, graph, index};
 use domain::entity::{
-    Again, AppliedProject, KeptCode, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger, TriggerKind,
+    Again, AppliedProject, KeptCode, OpenRun, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger,
+    TriggerKind,
 };
 use domain::spec::{Overlap, ParamValue, PipelineSpec, step_of};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Timestamp};
@@ -112,7 +113,8 @@ pub fn request(world: &World, request: &Request, actor: &Actor, now: Timestamp) 
         batch.write(&PipelineStep::waiting(id.clone(), step));
     }
     let queued = PipelineRun::queued(id.clone(), &request.pipeline, request.trigger.clone(), now);
-    queue(&mut batch, PipelineRun { version, params, inputs: request.inputs.clone(), root: request.root.clone(), ..queued });
+    let run = PipelineRun { version, params, inputs: request.inputs.clone(), root: request.root.clone(), ..queued };
+    queue(world, &mut batch, run)?;
     Ok((batch, id))
 }
 
@@ -121,8 +123,7 @@ fn make_room(world: &World, batch: &mut Batch, pipeline: &str, spec: &PipelineSp
     if matches!(spec.overlap, Overlap::Allow | Overlap::Queue) {
         return Ok(());
     }
-    let under_way = world.list::<PipelineRun>()?.into_iter().filter(|run| run.pipeline == pipeline && !run.state.is_over());
-    for mut run in under_way {
+    for mut run in index::under_way(world, pipeline)? {
         match (spec.overlap, kind) {
             (Overlap::CancelOlder, _) if !run.cancel_asked => {
                 run.cancel_asked = true;
@@ -278,17 +279,15 @@ pub fn rerun(
     let trigger = Trigger { kind: TriggerKind::Command, ..old.trigger };
     let queued = PipelineRun::queued(again.clone(), &old.pipeline, trigger, now);
     let repeats = Again { of: id.clone(), step: step.map(str::to_owned), trial: asked.trial, exact: asked.exact };
-    queue(
-        &mut batch,
-        PipelineRun {
-            version: old.version,
-            params: old.params,
-            inputs: old.inputs,
-            again: Some(repeats),
-            root: old.root.filter(|_| !asked.exact),
-            ..queued
-        },
-    );
+    let run = PipelineRun {
+        version: old.version,
+        params: old.params,
+        inputs: old.inputs,
+        again: Some(repeats),
+        root: old.root.filter(|_| !asked.exact),
+        ..queued
+    };
+    queue(world, &mut batch, run)?;
     Ok((batch, again))
 }
 
@@ -300,7 +299,8 @@ fn spec_of(world: &World, run: &PipelineRun) -> Result<PipelineSpec, CommitError
 }
 
 /// A run that the engine will find waiting, and the event that wakes it.
-fn queue(batch: &mut Batch, run: PipelineRun) {
+fn queue(world: &World, batch: &mut Batch, run: PipelineRun) -> Result<(), Fault> {
+    index::add(world, batch, &run)?;
     batch.write(&run);
     batch.say(Event::PipelineRunRequested {
         pipeline_run: run.id,
@@ -308,11 +308,18 @@ fn queue(batch: &mut Batch, run: PipelineRun) {
         version: run.version,
         trigger: run.trigger.kind,
     });
+    Ok(())
 }
 
 fn next_id(world: &World, pipeline: &str) -> Result<PipelineRunId, CommitError> {
-    let taken = world.list::<PipelineRun>()?.iter().filter(|run| run.pipeline == pipeline).count();
-    Ok(PipelineRunId::new(format!("{pipeline}-{}", taken + 1)))
+    let mut number = index::count(world, pipeline)? + 1;
+    loop {
+        let id = PipelineRunId::new(format!("{pipeline}-{number}"));
+        if world.get::<PipelineRun>(id.as_str())?.is_none() {
+            return Ok(id);
+        }
+        number += 1;
+    }
 }
 
 /// Goes on with a failed or cancelled pipeline run: what is done stays done, apart from the step `from`, which runs whatever the
@@ -357,6 +364,7 @@ pub fn resume(world: &World, id: &PipelineRunId, from: Option<&str>, actor: &Act
     run.error = None;
     run.ended = None;
     batch.write(&run);
+    batch.write(&OpenRun::of(&run));
     batch.say(Event::PipelineRunRequested {
         pipeline_run: id.clone(),
         pipeline: run.pipeline.clone(),

@@ -10,6 +10,7 @@
 //! - [`key`] makes cache keys and tells why a step runs again.
 //! - [`diff`] tells what is different between two versions.
 //! - [`hooks`] decides on webhooks of git hosts and on what they are told back.
+//! - [`index`] knows which runs are under way, without reading all that ever were.
 //! - [`junit`] reads the reports of checks, [`checks`] judges them.
 //! - [`lineage`] tells what happened as OpenLineage run events.
 //! - [`sweep`] makes the trials of a hyper-parameter search.
@@ -26,6 +27,7 @@ pub mod cron;
 pub mod diff;
 pub mod graph;
 pub mod hooks;
+pub mod index;
 pub mod junit;
 pub mod key;
 pub mod lineage;

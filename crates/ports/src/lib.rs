@@ -39,7 +39,7 @@ pub use expr::{CompiledExprs, ExprEngine};
 pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
 pub use model::{
     LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, OnnxFiles, Params, PredictError, ScoreError, Scorer,
-    no_params,
+    WorkerUse, no_params,
 };
 pub use notifier::{Delivery, Notifier};
 pub use offline::{FeatureRows, OfflineEngine, PitRequest, PitView, QueryError, TableData, TableInfo};

@@ -79,6 +79,20 @@ pub fn no_params(params: &Params) -> Result<(), Refusal> {
         .hint("leave `params` out, or log the model with params in its signature"))
 }
 
+/// What worker processes used in some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkerUse {
+    /// Processes that were started.
+    pub started: u64,
+    pub cpu_seconds: f64,
+    /// Of the process that had the most.
+    pub peak_memory_bytes: u64,
+    /// How long processes were there, together.
+    pub held_seconds: f64,
+    /// The same by the GiB that each had.
+    pub held_gib_seconds: f64,
+}
+
 /// Why a prediction was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
@@ -128,6 +142,10 @@ pub trait ModelHandle: Send + Sync {
     }
     /// Worker processes that are ready and that are being started; `None` where it answers within this process.
     fn workers(&self) -> Option<(u32, u32)> {
+        None
+    }
+    /// What its worker processes used since this was last asked; `None` where it answers within this process.
+    fn take_usage(&self) -> Option<WorkerUse> {
         None
     }
     /// How long until one that is busy, or that starts again, is likely to answer; `None` where nothing is known.

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::spec::BatchSpec;
 use domain::{Kind, Refusal, Scalar};
-use ports::{ModelHandle, Params, PredictError, Predicted, Signature};
+use ports::{ModelHandle, Params, PredictError, Predicted, Signature, WorkerUse};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -81,6 +81,10 @@ impl ModelHandle for Batched {
 
     fn workers(&self) -> Option<(u32, u32)> {
         self.inner.workers()
+    }
+
+    fn take_usage(&self) -> Option<WorkerUse> {
+        self.inner.take_usage()
     }
 
     fn retry_after(&self) -> Option<Duration> {

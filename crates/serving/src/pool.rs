@@ -6,7 +6,7 @@ use domain::entity::{AppliedProject, EnvironmentLock, ModelVersion};
 use domain::spec::{BatchSpec, EnvironmentSpec, OutputSpec, RuntimeSpec, ScaleSpec, ServeSpec};
 use domain::{Digest, Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
-use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, World};
+use ports::{LoadError, MetadataStore, ModelFiles, ModelHandle, ModelRuntime, WorkerUse, World};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,6 +137,12 @@ impl ModelPool {
         let loaded = self.loaded.lock();
         let (ready, starting) = loaded.get(&(model.clone(), version))?.get()?.workers()?;
         Some(WorkerCount { ready, starting })
+    }
+
+    /// What the workers of each model used since this was last asked.
+    pub fn take_usage(&self) -> Vec<(ModelName, WorkerUse)> {
+        let loaded = self.loaded.lock();
+        loaded.iter().filter_map(|((model, _), cell)| Some((model.clone(), cell.get()?.take_usage()?))).collect()
     }
 
     /// Ends all workers after the requests under way.

@@ -64,6 +64,7 @@ struct Job {
 struct Line {
     name: String,
     href: Option<String>,
+    serving: bool,
     attempts: u64,
     cpu: String,
     gpu: String,
@@ -82,13 +83,15 @@ pub(crate) async fn page(State(state): State<WebState>, Query(asked): Query<Aske
 
 fn read(state: &WebState, asked: &Asked) -> Result<Page, PageError> {
     let pool = state.facts.pool();
-    let since = state.facts.now()? - Span::from_ms(DAYS * 86_400_000);
-    let found = usage(&state.world()?, asked.by, since)?;
+    let now = state.facts.now()?;
+    let since = now - Span::from_ms(DAYS * 86_400_000);
+    let found = usage(&state.world()?, asked.by, since, now)?;
     let weight = |used: &Used| if found.total.cost > 0.0 { used.cost } else { used.held_seconds };
     let most = found.items.iter().map(weight).fold(0.0, f64::max);
     let line = |used: &Used| Line {
-        href: (asked.by == By::Run).then(|| link::pipeline_run(&PipelineRunId::new(used.name.as_str()))),
+        href: (asked.by == By::Run && !used.serving).then(|| link::pipeline_run(&PipelineRunId::new(used.name.as_str()))),
         name: used.name.clone(),
+        serving: used.serving,
         attempts: used.attempts,
         cpu: seconds(used.cpu_seconds),
         gpu: if used.gpu_seconds > 0.0 { seconds(used.gpu_seconds) } else { "–".into() },

@@ -26,6 +26,7 @@ pub(super) struct UsageQuery {
 }
 
 pub(super) async fn usage(State(api): State<Api>, Asked(query): Asked<UsageQuery>) -> Result<Json<Usage>, ApiError> {
-    let since = query.since.unwrap_or_else(|| api.clock.event_now() - USUAL);
-    Ok(Json(api.apart(move |api| used(&api.world()?, query.by, since)).await?))
+    let now = api.clock.event_now();
+    let since = query.since.unwrap_or_else(|| now - USUAL);
+    Ok(Json(api.apart(move |api| used(&api.world()?, query.by, since, now)).await?))
 }

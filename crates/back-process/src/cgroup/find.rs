@@ -37,10 +37,15 @@ fn plain(field: &str) -> String {
         .fold(field.to_owned(), |name, (written, meant)| name.replace(written, meant))
 }
 
-/// When a process was started, in clock ticks since the machine was; with its number, its name for as long as the machine is up.
+/// When a living process was started, in clock ticks since the machine was; with its number, its name for as long as the machine is up.
 pub(super) fn started(proc: &Path, pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // One that nobody has waited for yet is gone all the same.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]

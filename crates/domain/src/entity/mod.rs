@@ -10,6 +10,7 @@ mod notify;
 mod pipelines;
 mod registry;
 mod runs;
+mod usage;
 mod webhooks;
 
 pub use checks::{CaseState, CheckCase, CheckCounts, CheckHistory, CheckReport, FlakyCase, Reported};
@@ -30,4 +31,5 @@ pub use registry::{
     EnvironmentLock, LoggedModel, LoggedModelStatus, ModelVersion, PROMPT_TAG, RegisteredModel, VersionEnvironment, VersionStatus,
 };
 pub use runs::{DatasetInput, Experiment, LifecycleStage, Metric, ModelOutput, Param, Run, RunStatus, Tag};
+pub use usage::{Consumed, OpenRun, RunCount, RunIndex, UsedByModel, UsedByRun, usage_day, usage_days};
 pub use webhooks::{Webhook, WebhookDelivery, WebhookEvent};

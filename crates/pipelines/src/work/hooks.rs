@@ -3,8 +3,9 @@
 use super::{as_fault, files};
 use crate::commands::{self, Fingerprint, Request};
 use crate::hooks;
+use crate::index;
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, HookDelivery, PipelineRun, Trigger, TriggerKind};
+use domain::entity::{AppliedProject, HookDelivery, Trigger, TriggerKind};
 use domain::spec::{GitSpec, Project};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal};
 use ports::{CheckoutError, Clock, CodeSource, CommitError, MetadataStore, Wanted, World, decide};
@@ -193,18 +194,20 @@ impl HookWorker {
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("refusing a commit", e))
     }
 
-    /// Takes old checkouts away whose runs are over.
+    /// Takes old checkouts away that no run under way works in.
     async fn clear(&self) -> Result<(), Fault> {
-        let runs = World::new(self.store.snapshot()?).list::<PipelineRun>()?;
         let folder = self.checkouts();
-        let mut own: Vec<&PipelineRun> =
-            runs.iter().filter(|run| run.root.as_ref().is_some_and(|root| Path::new(root).starts_with(&folder))).collect();
-        own.sort_by_key(|run| std::cmp::Reverse(run.requested));
-        for run in own.iter().skip(KEPT).filter(|run| run.state.is_over()) {
-            let inside = run.root.as_ref().and_then(|root| Path::new(root).strip_prefix(&folder).ok()?.components().next());
-            if let Some(first) = inside {
-                let _ = tokio::fs::remove_dir_all(folder.join(first)).await;
-            }
+        let roots: Vec<PathBuf> =
+            index::all_under_way(&World::new(self.store.snapshot()?))?.into_iter().filter_map(|run| run.root.map(PathBuf::from)).collect();
+        let what = |e: std::io::Error| Fault::because("clearing checkouts", e);
+        let mut entries = tokio::fs::read_dir(&folder).await.map_err(what)?;
+        let mut own = Vec::new();
+        while let Some(entry) = entries.next_entry().await.map_err(what)? {
+            own.push((entry.metadata().await.and_then(|meta| meta.modified()).ok(), entry.path()));
+        }
+        own.sort_by(|a, b| b.cmp(a));
+        for (_, old) in own.into_iter().skip(KEPT).filter(|(_, old)| !roots.iter().any(|root| root.starts_with(old))) {
+            let _ = tokio::fs::remove_dir_all(old).await;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
 
 use crate::commands::{self, Request};
 use crate::graph;
+use crate::index;
 use crate::schedule::{Act, Schedule};
 use async_trait::async_trait;
 use domain::entity::{
@@ -131,10 +132,8 @@ impl Engine {
 
     /// Goes on with every pipeline run that is not over.
     pub fn resume(self: &Arc<Self>) -> Result<(), Fault> {
-        for run in World::new(self.store.snapshot()?).list::<PipelineRun>()? {
-            if !run.state.is_over() {
-                self.start(run.id);
-            }
+        for run in index::all_under_way(&World::new(self.store.snapshot()?))? {
+            self.start(run.id);
         }
         Ok(())
     }
@@ -323,6 +322,7 @@ impl Engine {
             run.ended = Some(wall);
             run.error = error.clone();
             batch.write(&run);
+            index::close(&mut batch, &run, &job.version, job.steps.values());
             batch.say(Event::PipelineRunFinished {
                 pipeline_run: run.id.clone(),
                 pipeline: run.pipeline.clone(),
@@ -396,8 +396,7 @@ fn must_wait(world: &World, run: &PipelineRun, version: &PipelineVersion) -> Res
         return Ok(false);
     }
     let earlier = |other: &PipelineRun| (other.requested, &other.id) < (run.requested, &run.id) || other.state == RunState::Running;
-    let is_before = |other: &PipelineRun| other.pipeline == run.pipeline && other.id != run.id && !other.state.is_over() && earlier(other);
-    Ok(world.list::<PipelineRun>()?.iter().any(is_before))
+    Ok(index::under_way(world, &run.pipeline)?.iter().any(|other| other.id != run.id && earlier(other)))
 }
 
 async fn raised(flag: &mut watch::Receiver<bool>) {

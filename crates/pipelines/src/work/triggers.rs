@@ -1,6 +1,7 @@
 //! Starts pipelines at their times and after the events that they wait for, and works backfills off.
 
 use super::{Engine, NAME, as_fault, fingerprint};
+use crate::index;
 use crate::triggers::{self, Firing};
 use domain::entity::{AppliedProject, Backfill, PipelineRun, RunState};
 use domain::{Actor, Event, Fault, PipelineRunId, Recorded, Timestamp};
@@ -60,8 +61,8 @@ impl Engine {
 
     /// Starts the queued runs of a pipeline again: whoever must still wait goes back to sleep.
     pub(super) fn wake(self: &Arc<Self>, pipeline: &str) -> Result<(), Fault> {
-        let runs = World::new(self.store.snapshot()?).list::<PipelineRun>()?;
-        let queued = runs.into_iter().filter(|run| run.pipeline == pipeline && run.state == RunState::Queued);
+        let runs = index::under_way(&World::new(self.store.snapshot()?), pipeline)?;
+        let queued = runs.into_iter().filter(|run| run.state == RunState::Queued);
         queued.for_each(|run| self.start(run.id));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The wiring: the only place that pairs a port with a back end and a block with another.
 
+mod account;
 mod bridge;
 mod commits;
 #[cfg(test)]
@@ -123,6 +124,8 @@ pub struct App {
     pub reactor: Arc<Reactor>,
     pub home: PathBuf,
     pub bridge: Arc<Bridge>,
+    /// What model workers used, and is not written down yet.
+    account: account::Account,
     on_project: OnProject,
     stop_notify: tokio::sync::watch::Sender<bool>,
     notify: tokio::task::JoinHandle<()>,
@@ -222,6 +225,7 @@ impl App {
             }
         }
         seal_all(&sealer, &*rows, clock.event_now()).await?;
+        pipelines::index::bring_up_to_date(&*store, clock.event_now()).await?;
         // First what is served, then the readers of the log, then pipeline runs that were under way.
         gateway.follow_all().await?;
         let reactor = Arc::new(Reactor::start(store.clone(), activity, reactions(), workers)?);
@@ -244,6 +248,7 @@ impl App {
             reactor,
             home: config.home,
             bridge,
+            account: account::Account::default(),
             on_project,
             stop_notify,
             notify,
@@ -266,6 +271,8 @@ impl App {
         let closed = ports::decide(&*self.ports.store, |world| monitoring::commands::close_idle(world, now)).await;
         closed.map_err(|error| Fault::because("closing idle windows", error))?;
         self.watch_serving(wall).await?;
+        self.account.look(&self.pool);
+        self.account.write(&*self.ports.store, now, false).await?;
         let expired = ports::decide(&*self.ports.store, |world| delivery::approval::expire(world, now)).await;
         expired.map_err(|error| Fault::because("ending approvals that nobody gave", error))
     }
@@ -285,6 +292,10 @@ impl App {
     /// Ends what runs: readers finish the event that they are at, workers the request.
     pub async fn stop(&self) {
         self.reactor.stop().await;
+        self.account.look(&self.pool);
+        if let Err(fault) = self.account.write(&*self.ports.store, self.ports.clock.event_now(), true).await {
+            tracing::warn!(%fault, "what model workers used at last is not counted");
+        }
         self.stop_notify.send_replace(true);
         // The notifier may wait for a slow target; what is not delivered is delivered after the next start.
         self.notify.abort();
