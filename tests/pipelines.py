@@ -2,6 +2,18 @@
 
 Usage: python tests/pipelines.py PATH/TO/trimtab
 Needs nothing but the standard library and git. Each test has a home of its own; steps are real processes.
+
+What an engine must survive, and where it is tried:
+
+    killed in the middle, then resumed          here, kills_at_any_moment; server.py, kill_9_loses_nothing; scheduler model in crates/pipelines
+    each way to fail names all that helps       server.py, failures_name_step; here, what_cannot_be_is_told
+    out of memory                               compute.py, what_takes_more_memory; crates/back-process/src/cgroup
+    cached; only what changed runs again        here, only_what_changed_runs_again; server.py, resume_repeats_no_finished_step
+    independent branches finish                 here, only_what_changed_runs_again and a_failed_item_is_named
+    cancel ends grandchildren                   server.py, cancel_ends_the_whole_tree; crates/back-process/src/tests.rs
+    long lines, invalid UTF-8, a log of 1 GB    here, a_log_without_end; crates/back-process/src/tests.rs
+    cron: DST, leap day, catch-up window        crates/pipelines/src/cron.rs and work/tests_triggers.rs
+    a step that falls silent                    here, a_silent_step
 """
 
 import json
@@ -208,7 +220,9 @@ run = ["sh", "-c", "head -c 20000 /dev/zero | tr '\\0' y >&2; exit 1"]
         size = log.stat().st_size
         assert size < 70e6, size
         whole = log.read_bytes()
-        assert whole.startswith(b"begin\n") and whole.rstrip().endswith(b"end") and b"bytes are left out here]" in whole
+        # The two streams are two pipes: the end of one may come before that of the other.
+        ends = whole[-200_000:]
+        assert whole.startswith(b"begin\n") and b"end\n" in ends and b"\xff\xfe no text\n" in ends and b"bytes are left out here]" in whole
         peak = int(next(line for line in open(f"/proc/{s.process.pid}/status") if line.startswith("VmHWM")).split()[1]) // 1024
         assert peak < 300, f"{peak} MB"
         _, err = run(s, "wide", expect=1)
@@ -280,6 +294,73 @@ size = "large"
         assert s.cli("pipeline", "logs", "p-2", "a")[1].strip() == "large"
         code, _, err = s.cli("plan", "--profile", "prd", cwd=s.project)
         assert code == 3 and "did you mean `prod`" in err, (code, err)
+
+
+TWO = """
+[project]
+name = "two"
+[pipeline.p.params]
+a = 1
+b = 2
+[pipeline.p.step.left]
+run = "python3 left.py {params.a} {out.y}"
+out = { y = "y" }
+[pipeline.p.step.left_end]
+run = "cp {in.y} {out.z}"
+in  = { y = "left.y" }
+out = { z = "z" }
+[pipeline.p.step.right]
+run = "python3 right.py {params.b} {out.y}"
+out = { y = "y" }
+[pipeline.p.step.right_end]
+run = "cp {in.y} {out.z}"
+in  = { y = "right.y" }
+out = { z = "z" }
+"""
+
+
+def test_only_what_changed_runs_again():
+    with server(TWO) as s:
+        program = "import sys\nif sys.argv[1] == '13': sys.exit('unlucky')\nopen(sys.argv[2], 'w').write(sys.argv[1])\n"
+        for name in ("left.py", "right.py"):
+            (s.project / name).write_text(program)
+        again = lambda *params, expect=0: {name: state for name, state in states(run(s, "p", *params, expect=expect)[0]).items() if state != "cached"}
+        assert len(again()) == 4
+        assert again() == {}, "nothing has changed"
+        os.utime(s.project / "left.py", (1, 1))
+        assert again() == {}, "only the file's time has changed"
+        assert again("a=3") == {"left": "succeeded", "left_end": "succeeded"}
+        (s.project / "right.py").write_text(program + "# a word\n")
+        # It writes the same as before, so what needs it need not run.
+        assert again() == {"right": "succeeded"}
+        # One branch fails, the other one comes to its end.
+        found = again("a=13", "b=7", expect=1)
+        assert found == {"left": "failed", "left_end": "upstream_failed", "right": "succeeded", "right_end": "succeeded"}, found
+
+
+def test_what_cannot_be_is_told_before_or_when_it_happens():
+    text = """
+[project]
+name = "wrong"
+[pipeline.p.params]
+n = { type = "integer" }
+[pipeline.p.step.list]
+run = "sh -c 'printf %s \\"{params.text}\\" > {out.items}'"
+out = { items = "items.json" }
+[pipeline.p.step.fan]
+run  = "echo {each.x}"
+each = { x = "list.items" }
+"""
+    text = text.replace("{params.text}", "[1, 2")
+    with server(text) as s:
+        code, _, err = s.cli("pipeline", "run", "p")
+        assert code == 2 and "`n`" in err, ("a parameter without a value", code, err)
+        shown, err = run(s, "p", "n=1", expect=1)
+        for word in ("pipeline p, step fan, attempt 1", "`list.items` is no JSON list", "trimtab pipeline resume p-1"):
+            assert word in err, (word, err)
+        assert states(shown)["list"] == "succeeded"
+        code, _, err = s.cli("pipeline", "run", "p", "--param", "n=many")
+        assert code == 2 and "whole number" in err, err
 
 
 def test_ten_thousand_steps_are_checked_before_anything_runs():

@@ -232,7 +232,10 @@ impl Engine {
                 fault.to_string()
             }
         };
-        let error = format!("pipeline {}, step {}, attempt {number}: could not begin: {what}", job.run.pipeline, step.name);
+        let error = format!(
+            "pipeline {}, step {}, attempt {number}: could not begin: {what}\nresume: trimtab pipeline resume {}",
+            job.run.pipeline, step.name, job.run.id
+        );
         step.attempts.push(StepAttempt { ended: Some(now), error: Some(error), ..StepAttempt::begun(number, now) });
         step.state = StepState::Failed;
         self.commit_step(job, step, None).await
