@@ -173,6 +173,22 @@ def main():
             freed = server.ask("/api/v1/gc", {})[1]
             left = [path.name for path in installed.iterdir() if path.is_dir()]
             check("trimtab gc frees what nothing uses", sorted(freed["environments"]) == sorted([lock["sha256"], second["sha256"]]) and not left, (freed, left))
+
+            # An exact repetition runs with the packages that came of the run, which the project's own interpreter lacks.
+            (folder / "fit.py").write_text("try:\n    import tinypkg\n    print('with', tinypkg.version)\nexcept ImportError:\n    print('without')\nimport sys\nsys.argv[1:] = ['1.0']\n" + TRAIN)
+            step = '[pipeline.make.step.fit]\nrun = "python fit.py"\ncode = ["fit.py"]\nenv = ["PIP_NO_INDEX"]\n'
+            (folder / "trimtab.toml").write_text(step + PROJECT.replace("[model.tiny]", f'python = "{PYTHON}"\n[model.tiny]', 1))
+            code, _, err = server.cli("apply", cwd=folder)
+            assert code == 0, err
+            code, out, err = server.cli("pipeline", "run", "make", cwd=folder)
+            assert code == 0, out + err
+            check("a step runs with the project's packages", "without" in server.cli("pipeline", "logs", "make-1", "fit")[1])
+            made = max(one["version"] for one in server.ask("/api/v1/models/tiny")[1]["versions"]["items"])
+            until("the version is locked", lambda: (found := environment(made)) and found["lock"])
+            code, out, err = server.cli("pipeline", "rerun", "make-1", "--exact", cwd=folder)
+            check("an exact repetition runs", code == 0, out + err)
+            check("with the packages that came of the run", "with 1.0" in server.cli("pipeline", "logs", "make-2", "fit")[1], server.cli("pipeline", "logs", "make-2", "fit")[1])
+            check("and does not say that it could not bring them back", "packages" not in out + err, out + err)
             server.stop()
             log = (folder / "server.log").read_text()
             check("the server's log tells of progress", "installing the environment of tiny 1" in log and "is installed" in log, log[-2000:])

@@ -270,6 +270,7 @@ async fn versions_of_a_pipeline_wait_for_its_end_and_are_judged_before_its_windo
         error: None,
         again: None,
         root: None,
+        python: None,
         inputs: Default::default(),
     };
     house.commit(|batch| batch.put(&run)).await;

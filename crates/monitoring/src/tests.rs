@@ -330,6 +330,7 @@ async fn retrainings_that_come_to_nothing_escalate() {
         error: None,
         again: None,
         root: None,
+        python: None,
         inputs: Default::default(),
     };
     let failed =

@@ -93,7 +93,7 @@ impl ModelPool {
     }
 
     /// Makes what a load needs beside the files, which may take minutes.
-    pub(crate) async fn prepare(&self, model: &ModelName, version: VersionNumber) -> Result<Option<EnvironmentLock>, LoadError> {
+    pub async fn prepare(&self, model: &ModelName, version: VersionNumber) -> Result<Option<EnvironmentLock>, LoadError> {
         let (files, _) = self.files(model, version)?;
         self.runtime.prepare(&files).await
     }

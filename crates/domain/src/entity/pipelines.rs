@@ -203,6 +203,9 @@ pub struct PipelineRun {
     /// Where its steps work, if that is not the project's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
+    /// The interpreter of its steps, if that is not the project's: that of a locked environment, for an exact repetition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
 }
 
 impl PipelineRun {
@@ -223,6 +226,7 @@ impl PipelineRun {
             error: None,
             again: None,
             root: None,
+            python: None,
         }
     }
 }

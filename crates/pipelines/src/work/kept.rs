@@ -1,8 +1,9 @@
 //! The code of a version, kept by content when it first runs, and put into a folder again for an exact repetition.
 
-use super::{Engine, NAME, as_fault, files};
-use domain::entity::{AppliedProject, KeptCode, ModelVersion, PipelineRun, PipelineVersion, VersionEnvironment};
-use domain::{Actor, Batch, Digest, Fault, PipelineRunId};
+use super::{Engine, NAME, StepFailure, as_fault, files};
+use domain::entity::{AppliedProject, EnvironmentLock, KeptCode, ModelVersion, PipelineRun, PipelineVersion, VersionEnvironment};
+use domain::spec::EnvironmentSpec;
+use domain::{Actor, Batch, Digest, Fault, ModelName, PipelineRunId, VersionNumber};
 use indexmap::IndexMap;
 use ports::{MetadataStore, World, decide};
 use std::collections::BTreeSet;
@@ -75,15 +76,48 @@ impl Engine {
                 }
             }
         }
+        let python = self.locked_python(run).await?;
         let (root, now) = (folder.to_string_lossy().into_owned(), self.clock.event_now());
         let placed = decide(&*self.store, |world| {
             let batch = Batch::new(Actor::System(NAME.into()), now);
             let Some(mut run) = world.get::<PipelineRun>(run.id.as_str())? else { return Ok((batch, ())) };
             run.root = Some(root.clone());
+            run.python.clone_from(&python);
             Ok((batch.put(&run), ()))
         });
         placed.await.map_err(|e| as_fault("restoring a version's code", e))
     }
+}
+
+impl Engine {
+    /// The interpreter of the environment that a model version of the repeated run is locked in, installed again if it must be.
+    async fn locked_python(&self, run: &PipelineRun) -> Result<Option<String>, Fault> {
+        let Some(again) = &run.again else { return Ok(None) };
+        let locked = locked(&World::new(self.store.snapshot()?), &again.of)?;
+        let Some((model, number, _)) = locked.into_iter().next() else { return Ok(None) };
+        match self.built_in.environment(&model, number).await {
+            Ok(Some(sha256)) => {
+                let python = self.config.home.join("environments").join(sha256.as_str()).join("bin/python");
+                Ok(Some(python.to_string_lossy().into_owned()))
+            }
+            Ok(None) => Ok(None),
+            Err(StepFailure::Refused(refusal)) => {
+                tracing::warn!(run = %run.id, %model, version = %number, %refusal, "its packages cannot be brought back; today's are used");
+                Ok(None)
+            }
+            Err(StepFailure::Fault(fault)) => Err(fault),
+        }
+    }
+}
+
+/// The model versions that a run made whose packages are locked.
+fn locked(world: &World, run: &PipelineRunId) -> Result<Vec<(ModelName, VersionNumber, EnvironmentLock)>, Fault> {
+    let mut found = Vec::new();
+    for version in world.list::<ModelVersion>()?.into_iter().filter(|version| version.pipeline_run.as_ref() == Some(run)) {
+        let environment = world.get::<VersionEnvironment>(&format!("{}/{}", version.model, version.version))?;
+        found.extend(environment.and_then(|environment| environment.lock).map(|lock| (version.model, version.version, lock)));
+    }
+    Ok(found)
 }
 
 /// What an exact repetition of a version cannot bring back, one sentence each.
@@ -97,20 +131,24 @@ pub fn not_restored(store: &dyn MetadataStore, id: &PipelineRunId) -> Result<Vec
     }
     let (version, project) = (world.get::<PipelineVersion>(&key)?, world.get::<AppliedProject>("project")?);
     if let Some((version, project)) = version.zip(project) {
-        if version.environment != files::environment_of(&project) {
+        let brought = |model: &ModelName| {
+            let serve = project.spec.model.get(model.as_str()).and_then(|model| model.serve.as_ref());
+            serve.is_some_and(|serve| serve.environment == EnvironmentSpec::Locked)
+        };
+        let locked = locked(&world, id)?;
+        let is_brought = locked.first().is_some_and(|(model, ..)| brought(model));
+        for (model, number, lock) in locked.into_iter().filter(|(model, ..)| !brought(model)) {
+            let what = format!("{} (Python {}, SHA-256 {})", lock.path, lock.python, lock.sha256.short());
+            lost.push(format!(
+                "packages are today's; those that {model} {number} was locked with are in the artifact {what}, and come back with environment = \"locked\""
+            ));
+        }
+        if !is_brought && version.environment != files::environment_of(&project) {
             lost.push("the interpreter is today's: its lock files were others then; they lie in the folder of the code".into());
         }
         let reads_sources = |step: &domain::spec::StepSpec| step.training_set.is_some() || !step.materialize.is_empty();
         if version.spec.step.values().any(reads_sources) {
             lost.push("rows that reached a source late may be in a training set that is made anew".into());
-        }
-    }
-    for version in world.list::<ModelVersion>()?.iter().filter(|version| version.pipeline_run.as_ref() == Some(id)) {
-        let (model, number) = (&version.model, version.version);
-        let environment = world.get::<VersionEnvironment>(&format!("{model}/{number}"))?;
-        if let Some(lock) = environment.and_then(|environment| environment.lock) {
-            let what = format!("{} (Python {}, SHA-256 {})", lock.path, lock.python, lock.sha256.short());
-            lost.push(format!("packages are today's; those that {model} {number} answers with are locked in the artifact {what}"));
         }
     }
     lost.push("files that steps read without naming them are today's".into());

@@ -28,7 +28,7 @@ use domain::entity::{
     AppliedProject, CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
 };
 use domain::spec::{Overlap, StepSpec};
-use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId};
+use domain::{Actor, Batch, Digest, Event, Fault, ModelName, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId, VersionNumber};
 use indexmap::IndexMap;
 use job::{Ground, Job, RunEnd};
 use parking_lot::Mutex;
@@ -76,6 +76,10 @@ pub trait BuiltIn: Send + Sync {
     async fn key(&self, step: &BuiltInStep<'_>) -> Result<Option<Digest>, StepFailure>;
     /// Does it. A training set gives its id.
     async fn run(&self, step: &BuiltInStep<'_>) -> Result<Option<TrainingSetId>, StepFailure>;
+    /// Installs the locked environment of a model version, unless it is there; its SHA-256. `None`: the file asks for none.
+    async fn environment(&self, _model: &ModelName, _version: VersionNumber) -> Result<Option<Digest>, StepFailure> {
+        Ok(None)
+    }
     /// Starts the tracking run that a search's trials have as their parent.
     async fn open_sweep(&self, step: &BuiltInStep<'_>, trials: usize) -> Result<RunId, StepFailure>;
     /// The run that a trial's command started, found by its tag `trimtab.trial`, and what it logged for the metric last.
@@ -304,6 +308,12 @@ impl Engine {
             let project = project.map(|project| match &run.root {
                 Some(root) => hooks::elsewhere(project, root),
                 None => project,
+            });
+            let project = project.map(|mut project| {
+                if run.python.is_some() {
+                    project.spec.project.python.clone_from(&run.python);
+                }
+                project
             });
             let ground = project.map(|project| Arc::new(Ground { environment: files::environment_of(&project), project }));
             Ok((batch, Some(Job { run: Arc::new(run), version: Arc::new(version), ground, end: None, steps })))

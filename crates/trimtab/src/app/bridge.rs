@@ -134,6 +134,14 @@ impl BuiltIn for Bridge {
         Ok(None)
     }
 
+    async fn environment(&self, model: &ModelName, version: VersionNumber) -> Result<Option<Digest>, StepFailure> {
+        let prepared = self.pool.prepare(model, version).await.map_err(|error| match error {
+            LoadError::Refused(refusal) => StepFailure::Refused(refusal),
+            LoadError::Fault(fault) => StepFailure::Fault(fault),
+        });
+        Ok(prepared?.map(|lock| lock.sha256))
+    }
+
     async fn open_sweep(&self, step: &BuiltInStep<'_>, trials: usize) -> Result<RunId, StepFailure> {
         self.start_sweep(step, trials).await
     }

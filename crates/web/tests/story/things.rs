@@ -31,6 +31,7 @@ pub fn pipeline_run(id: &PipelineRunId, at: &str, incident: Option<&str>, state:
         error: None,
         again: None,
         root: None,
+        python: None,
         inputs: IndexMap::new(),
     }
 }
