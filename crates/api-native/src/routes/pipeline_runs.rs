@@ -213,6 +213,11 @@ pub(super) async fn rerun(
         let again = api.decide(&actor, |world, actor, now| commands::request(world, &request, actor, now)).await?;
         return Ok((StatusCode::ACCEPTED, Json(Repeated { run: shown(&api.world()?, again.as_str())?, not_restored: Vec::new() })));
     }
+    let root = api.world()?.get::<PipelineRun>(&id)?.and_then(|run| run.root).filter(|_| !body.exact);
+    if let Some(gone) = root.filter(|root| !std::path::Path::new(root).is_dir()) {
+        let hint = format!("trimtab pipeline rerun {id} --exact brings its code back");
+        return Err(Refusal::conflict("pipeline/no_checkout", format!("the checkout {gone} is kept no longer")).hint(hint).into());
+    }
     let asked = Rerun { step: body.step, trial: body.trial, exact: body.exact };
     let again = api.decide(&actor, |world, actor, now| commands::rerun(world, &old, &asked, actor, now)).await?;
     let not_restored = if body.exact { api.apart(move |api| not_restored(&*api.store, &old)).await? } else { Vec::new() };
