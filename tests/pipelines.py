@@ -360,7 +360,7 @@ each = { x = "list.items" }
             assert word in err, (word, err)
         assert states(shown)["list"] == "succeeded"
         code, _, err = s.cli("pipeline", "run", "p", "--param", "n=many")
-        assert code == 2 and "whole number" in err, err
+        assert code == 2 and "`n` is integer, not text" in err, err
 
 
 def test_ten_thousand_steps_are_checked_before_anything_runs():
