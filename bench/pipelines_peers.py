@@ -35,7 +35,8 @@ def measure(command, cwd, env=None):
 def trimtab_file(shape, size):
     lines = ['[project]\nname = "bench"\n', "[pipeline.p]\n"]
     for number in range(size):
-        lines.append(f'[pipeline.p.step.s{number}]\nrun = ["true"]\n')
+        # A number each: steps of one command and the same inputs would be one step and many finds in the cache.
+        lines.append(f'[pipeline.p.step.s{number}]\nrun = ["true", "{number}"]\n')
         if shape == "chain" and number:
             lines.append(f'after = ["s{number - 1}"]\n')
     return "".join(lines)
@@ -48,6 +49,8 @@ def run_trimtab(binary, shape, size, folder):
     measure([binary, "apply", "--home", home], folder)
     run = [binary, "pipeline", "run", "p", "--home", home, "--json"]
     first = measure(run, folder)
+    ran = (folder / "out.log").read_text().count('"state": "succeeded"') - 1
+    assert ran == size, f"{ran} of {size} steps ran"
     again = measure(run, folder)
     return first, again
 
