@@ -70,7 +70,8 @@ if [ -x ./trimtab ]; then
   ./trimtab pipeline run all --home /scratch/home 2>&1 | tee /scratch/all; grep -q "the machine had no more" /scratch/all; verdict $? "the machine's memory"
   # A killed server's job goes when the next one starts.
   ./trimtab pipeline run fork --home /scratch/home >/dev/null 2>&1 &
-  groups() { ls -d /sys/fs/cgroup/trimtab-* 2>/dev/null; }
+  # Of that server alone: the next one goes on with the pipeline run, in a group of its own.
+  groups() { ls -d /sys/fs/cgroup/trimtab-$server-* 2>/dev/null; }
   processes() { for group in $(groups); do cat "$group/cgroup.procs"; done | wc -l; }
   until [ "$(processes)" -gt 100 ]; do sleep 0.1; done
   kill -9 $server

@@ -143,12 +143,21 @@ impl Snapshot for Reader {
 
     fn list(&self, collection: Collection, scope: Option<&str>) -> Result<Listing, Fault> {
         let what = "listing documents";
-        // `0` is the character after `/`: the range holds exactly the keys that begin with `SCOPE/`.
-        let (from, to) = scope.map_or((String::new(), None), |scope| (format!("{scope}/"), Some(format!("{scope}0"))));
-        let sql = "SELECT key, revision, body FROM document WHERE collection = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3) ORDER BY key";
-        let mut query = self.conn().prepare_cached(sql).doing(what)?;
-        let rows = query.query_map(params![collection.word(), from, to], document).doing(what)?;
-        let documents = rows.collect::<rusqlite::Result<_>>().doing(what)?;
+        let documents = match scope {
+            None => {
+                let sql = "SELECT key, revision, body FROM document WHERE collection = ?1 ORDER BY key";
+                let mut query = self.conn().prepare_cached(sql).doing(what)?;
+                query.query_map(params![collection.word()], document).doing(what)?.collect::<rusqlite::Result<_>>().doing(what)?
+            }
+            // A statement of its own, with both ends: an end that may be missing is no end of a range to SQLite, which then reads all that
+            // comes after. `0` is the character after `/`: the range holds exactly the keys that begin with `SCOPE/`.
+            Some(scope) => {
+                let sql = "SELECT key, revision, body FROM document WHERE collection = ?1 AND key >= ?2 AND key < ?3 ORDER BY key";
+                let mut query = self.conn().prepare_cached(sql).doing(what)?;
+                let ends = params![collection.word(), format!("{scope}/"), format!("{scope}0")];
+                query.query_map(ends, document).doing(what)?.collect::<rusqlite::Result<_>>().doing(what)?
+            }
+        };
         Ok(Listing { revision: self.listing_revision(collection, scope.unwrap_or(WHOLE))?, documents })
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn close<'a>(
 }
 
 /// Runs at a time that a home of before is read by.
-const STRIDE: usize = 500;
+const STRIDE: usize = 200;
 
 /// Makes the index of a home that was written before there was one. To be called before anything decides.
 pub async fn bring_up_to_date(store: &dyn MetadataStore, now: Timestamp) -> Result<(), Fault> {
@@ -64,6 +64,8 @@ pub async fn bring_up_to_date(store: &dyn MetadataStore, now: Timestamp) -> Resu
     let mut counts = std::collections::BTreeMap::<&str, u64>::new();
     for some in runs.chunks(STRIDE) {
         let mut batch = new();
+        // A world remembers what was read of it, and looks through that at each read.
+        let world = World::new(store.snapshot()?);
         for run in some {
             *counts.entry(&run.pipeline).or_default() += 1;
             let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
