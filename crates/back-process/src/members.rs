@@ -17,6 +17,9 @@ const PAGE: u64 = 4096;
 /// How long a job is young: no more processes than there are numbers are started in that time.
 const YOUNG: Duration = Duration::from_secs(10);
 
+/// Numbers that are looked at one by one; among more, those that are taken are listed first.
+const FEW: i32 = 32;
+
 pub(crate) struct Members {
     mark: Vec<u8>,
     group: Option<i32>,
@@ -93,20 +96,24 @@ impl Members {
     }
 
     fn processes(&self) -> Vec<Process> {
+        let (least, newest) = self.range();
+        if newest.is_some_and(|newest| newest - least < FEW) {
+            // A number may be a thread's: those are counted with their process.
+            let few = least..=newest.unwrap_or(least);
+            return few.filter_map(|pid| self.member(pid)).filter(|process| is_process(process.pid)).collect();
+        }
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-        let least = self.least();
         let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok().filter(|pid| *pid >= least);
         entries.flatten().filter_map(|entry| self.member(number(entry)?)).collect()
     }
 
-    /// The least number that a process of the job can have. Numbers are given in rising order: what a young job started has a greater one
-    /// than its leader, unless they began anew at the greatest. To look at every process of the machine costs more than many a step.
-    fn least(&self) -> i32 {
+    /// The least number that a process of the job can have, and the greatest, if it is known. Numbers are given in rising order: what a
+    /// young job started has a greater one than its leader, unless they began anew at the greatest. To look at every process of the
+    /// machine costs more than many a step.
+    fn range(&self) -> (i32, Option<i32>) {
         let newest = || std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse::<i32>().ok();
-        match self.group {
-            Some(leader) if self.began.elapsed() < YOUNG && newest().is_some_and(|newest| newest >= leader) => leader,
-            _ => 0,
-        }
+        let Some(leader) = self.group.filter(|_| self.began.elapsed() < YOUNG) else { return (0, None) };
+        newest().filter(|newest| *newest >= leader).map_or((0, None), |newest| (leader, Some(newest)))
     }
 
     fn member(&self, pid: i32) -> Option<Process> {
@@ -171,6 +178,13 @@ impl Members {
             tokio::time::sleep(step).await;
         }
     }
+}
+
+/// Whether a number is that of a process, and not of a thread of one.
+fn is_process(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    group.is_none_or(|group| group.trim() == pid.to_string())
 }
 
 /// How often the kernel has killed for want of memory, on this machine and in the group that holds it; whom, it does not tell.

@@ -4,7 +4,7 @@ use domain::Fault;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -35,10 +35,13 @@ impl Output {
     /// Begins to copy; the log is appended to, so that attempts follow each other.
     pub(crate) async fn collect(streams: [Option<OwnedFd>; 2], log: &Path) -> Result<Output, Fault> {
         let what = || format!("opening the log {}", log.display());
-        if let Some(folder) = log.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(|e| Fault::because(what(), e))?;
-        }
-        let log = Arc::new(Mutex::new(Log::open(log).map_err(|e| Fault::because(what(), e))?));
+        let opened = match (Log::open(log), log.parent()) {
+            (Err(error), Some(folder)) if error.kind() == ErrorKind::NotFound => {
+                tokio::fs::create_dir_all(folder).await.and_then(|()| Log::open(log))
+            }
+            (opened, _) => opened,
+        };
+        let log = Arc::new(Mutex::new(opened.map_err(|e| Fault::because(what(), e))?));
         let (tail, heard) = (Arc::new(Mutex::new(VecDeque::new())), Arc::new(AtomicU64::new(0)));
         let mut copies = Vec::new();
         for (stream, tail) in streams.into_iter().zip([None, Some(tail.clone())]) {

@@ -21,6 +21,7 @@ mod run_writes;
 mod search;
 mod stretch;
 mod survey;
+mod tail;
 mod upkeep;
 mod whole;
 mod writer;
@@ -37,6 +38,7 @@ use read::Pool;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use tail::Tail;
 use tokio::sync::{mpsc, oneshot, watch};
 use writer::{Job, Work, Writer};
 
@@ -46,6 +48,7 @@ const QUEUE: usize = 1024;
 /// A metadata and run store in one file.
 pub struct Sqlite {
     pool: Arc<Pool>,
+    tail: Arc<Tail>,
     head: watch::Receiver<u64>,
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
@@ -65,14 +68,14 @@ pub enum OpenError {
 impl Sqlite {
     /// Opens the database, making or migrating it as needed. The caller sees to it that no other process has it open.
     pub fn open(path: &Path) -> Result<Arc<Self>, OpenError> {
-        let (writer, head) = Writer::open(path)?;
+        let (writer, tail, head) = Writer::open(path)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || writer.run(queue))
             .map_err(|e| Fault::because("starting the writer", e))?;
         let pool = Arc::new(Pool::new(path));
-        Ok(Arc::new(Sqlite { pool, head, jobs: Some(jobs), writer: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Sqlite { pool, tail, head, jobs: Some(jobs), writer: Mutex::new(Some(thread)) }))
     }
 
     async fn ask(&self, work: Work) -> Result<Committed, CommitError> {
@@ -107,7 +110,10 @@ impl MetadataStore for Sqlite {
     }
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<Recorded>, Fault> {
-        self.pool.reader()?.events(after, limit)
+        match self.tail.events(after, limit) {
+            Some(events) => Ok(events),
+            None => self.pool.reader()?.events(after, limit),
+        }
     }
 
     fn head(&self) -> watch::Receiver<u64> {

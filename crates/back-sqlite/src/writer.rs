@@ -4,12 +4,14 @@ use crate::OpenError;
 use crate::fault::Doing;
 use crate::migrate::migrate;
 use crate::stretch::Growth;
+use crate::tail::Tail;
 use crate::upkeep::count_unindexed;
 use domain::{Batch, Fault, RunId};
 use ports::{CommitError, Committed, RunLog};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -50,6 +52,7 @@ pub(crate) struct Writer {
     pub(crate) is_held_up: bool,
     /// Histories that are growing, by run and key.
     pub(crate) growth: HashMap<(i64, i64), Growth>,
+    tail: Arc<Tail>,
     head: watch::Sender<u64>,
 }
 
@@ -61,8 +64,8 @@ pub(crate) struct Counters {
 }
 
 impl Writer {
-    /// Opens and migrates; also gives the head of the log.
-    pub(crate) fn open(path: &Path) -> Result<(Self, watch::Receiver<u64>), OpenError> {
+    /// Opens and migrates; also gives the end of the log and its head.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Arc<Tail>, watch::Receiver<u64>), OpenError> {
         let mut conn = Connection::open(path).doing(&format!("opening {}", path.display()))?;
         conn.busy_timeout(Duration::from_secs(10)).doing("setting the time-out")?;
         conn.set_prepared_statement_cache_capacity(64);
@@ -71,12 +74,14 @@ impl Writer {
         // After a burst the log file shrinks to this again.
         conn.pragma_update(None, "journal_size_limit", 64 << 20).doing("limiting the log file")?;
         migrate(&mut conn)?;
-        let head = watch::channel(0).0;
         let unindexed = count_unindexed(&conn)?;
-        let writer = Writer { conn, words: HashMap::new(), unindexed, is_indexing: false, is_held_up: false, growth: HashMap::new(), head };
-        writer.head.send_replace(writer.counters()?.seq);
-        let receiver = writer.head.subscribe();
-        Ok((writer, receiver))
+        let seq = counters(&conn)?.seq;
+        let (head, receiver) = watch::channel(seq);
+        let tail = Arc::new(Tail::after(seq));
+        let growth = HashMap::new();
+        let words = HashMap::new();
+        let writer = Writer { conn, words, unindexed, is_indexing: false, is_held_up: false, growth, tail: tail.clone(), head };
+        Ok((writer, tail, receiver))
     }
 
     /// Serves requests until every sender is gone.
@@ -118,13 +123,20 @@ impl Writer {
             Err(fault) if group.len() == 1 => vec![Err(fault.into())],
             Err(_) => group.iter().flat_map(|job| self.alone(job)).collect(),
         };
-        if let Ok(counters) = self.counters() {
-            // Before the answers, so that whoever has one can count on the head.
-            self.head.send_if_modified(|head| std::mem::replace(head, counters.seq) != counters.seq);
-        }
+        let mut answers = Vec::with_capacity(group.len());
+        let mut seq = *self.head.borrow();
         for (job, outcome) in group.into_iter().zip(outcomes) {
+            if let (Work::Commit(batch), Ok(committed)) = (job.work, &outcome) {
+                seq = committed.last;
+                self.tail.extend(batch, *committed);
+            }
+            answers.push((job.reply, outcome));
+        }
+        // Before the answers, so that whoever has one can count on the head.
+        self.head.send_if_modified(|head| std::mem::replace(head, seq) != seq);
+        for (reply, outcome) in answers {
             // Whoever asked may have gone; the work is done all the same.
-            let _ = job.reply.send(outcome);
+            let _ = reply.send(outcome);
         }
     }
 
@@ -149,7 +161,7 @@ impl Writer {
     }
 
     fn try_all(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, CommitError>>, Fault> {
-        let mut counters = self.counters()?;
+        let mut counters = counters(&self.conn)?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {
             let outcome = self.try_one(&job.work, counters)?;
@@ -189,14 +201,6 @@ impl Writer {
         self.growth.clear();
     }
 
-    fn counters(&self) -> Result<Counters, Fault> {
-        let sql = "SELECT revision, (SELECT coalesce(max(seq), 0) FROM event) FROM store";
-        let mut query = self.conn.prepare_cached(sql).doing("reading the counters")?;
-        let (revision, seq) =
-            query.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).doing("reading the counters")?;
-        Ok(Counters { revision: revision as u64, seq: seq as u64 })
-    }
-
     /// The number of a word, interned if it is new.
     pub(crate) fn word(&mut self, text: &str) -> Result<i64, Fault> {
         if let Some(num) = self.words.get(text) {
@@ -211,4 +215,11 @@ impl Writer {
         self.words.insert(text.to_owned(), num);
         Ok(num)
     }
+}
+
+fn counters(conn: &Connection) -> Result<Counters, Fault> {
+    let sql = "SELECT revision, (SELECT coalesce(max(seq), 0) FROM event) FROM store";
+    let mut query = conn.prepare_cached(sql).doing("reading the counters")?;
+    let (revision, seq) = query.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).doing("reading the counters")?;
+    Ok(Counters { revision: revision as u64, seq: seq as u64 })
 }

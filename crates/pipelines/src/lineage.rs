@@ -3,13 +3,12 @@
 //! A pipeline run is a run of the job `PIPELINE`, a step one of `PIPELINE.STEP` with the pipeline run as its parent. What a step wrote is
 //! the data set `PIPELINE.STEP.OUTPUT`, its version the hash of its content; a training set has its columns and the tables that it was made of.
 
-use domain::entity::{
-    AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, TrainingSet, TriggerKind,
-};
+use domain::entity::{PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, TrainingSet, TriggerKind};
 use domain::spec::{LineageSpec, step_of};
 use domain::{Digest, Event, Fault, Recorded, Refusal};
 use ports::World;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Who makes the events.
 const PRODUCER: &str = concat!("urn:trimtab:", env!("CARGO_PKG_VERSION"));
@@ -40,10 +39,11 @@ pub fn wants(event: &Event) -> bool {
     matches!(event, PipelineRunRequested { .. } | StepStarted { .. } | StepFinished { .. } | PipelineRunFinished { .. })
 }
 
-/// The run events that an event of the log is told as; none if nobody asks for lineage.
-pub fn events(world: &World, recorded: &Recorded) -> Result<Vec<Value>, Fault> {
-    let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(Vec::new()) };
-    let Some(spec) = &project.spec.lineage else { return Ok(Vec::new()) };
+/// A pipeline run's version; whoever tells many events remembers it.
+pub type VersionOf<'a> = &'a dyn Fn(&PipelineRun) -> Result<Option<Arc<PipelineVersion>>, Fault>;
+
+/// The run events that an event of the log is told as.
+pub fn events(world: &World, namespace: &str, version_of: VersionOf<'_>, recorded: &Recorded) -> Result<Vec<Value>, Fault> {
     let (id, step, kinds, error) = match &recorded.event {
         Event::PipelineRunRequested { pipeline_run, .. } => (pipeline_run, None, &["START"][..], None),
         Event::StepStarted { pipeline_run, step, attempt, .. } => {
@@ -66,7 +66,7 @@ pub fn events(world: &World, recorded: &Recorded) -> Result<Vec<Value>, Fault> {
         _ => return Ok(Vec::new()),
     };
     let Some(run) = world.get::<PipelineRun>(id.as_str())? else { return Ok(Vec::new()) };
-    let teller = Teller { world, run: &run, namespace: spec.namespace.as_deref().unwrap_or(&project.spec.project.name) };
+    let teller = Teller { world, run: &run, namespace, version_of };
     kinds.iter().map(|kind| teller.event(kind, step.map(String::as_str), error, &recorded.at.to_string())).collect()
 }
 
@@ -87,9 +87,10 @@ fn facet(name: &str, version: &str, fields: Value) -> Value {
 }
 
 struct Teller<'a> {
-    world: &'a World,
+    world: &'a World<'a>,
     run: &'a PipelineRun,
     namespace: &'a str,
+    version_of: VersionOf<'a>,
 }
 
 impl Teller<'_> {
@@ -138,8 +139,8 @@ impl Teller<'_> {
     /// What a step took and what it has written so far.
     fn data(&self, name: &str) -> Result<(Vec<Value>, Vec<Value>), Fault> {
         let run = self.run;
-        let version = self.world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
-        let spec = version.and_then(|version| version.spec.find(step_of(name)).cloned());
+        let version = (self.version_of)(run)?;
+        let spec = version.as_ref().and_then(|version| version.spec.find(step_of(name)));
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for source in spec.iter().flat_map(|spec| spec.input.values()).flat_map(|source| source.split('|')) {
             let Some((from, output)) = source.trim().split_once('.') else { continue };

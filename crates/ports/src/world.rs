@@ -3,21 +3,42 @@
 use crate::{CommitError, MetadataStore, Snapshot};
 use domain::entity::{Experiment, Run};
 use domain::{Batch, Collection, Entity, Expect, ExperimentId, Fault, Put, Refusal, RunId};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 /// A snapshot that records what was read of it: every revision, every absence, every listing.
 ///
 /// A decision takes `&World` and returns a batch; [`decide`] turns the record into the batch's `expect`, so that decisions
 /// are serialisable and no read is forgotten.
-pub struct World {
-    snapshot: Box<dyn Snapshot>,
+pub struct World<'a> {
+    /// Where the snapshot is taken at the first read, if it was not given: most decisions about an event are that it is another's.
+    store: Option<&'a dyn MetadataStore>,
+    snapshot: OnceCell<Box<dyn Snapshot>>,
     reads: RefCell<Vec<Expect>>,
 }
 
-impl World {
+impl World<'static> {
     /// The world as of a snapshot.
     pub fn new(snapshot: Box<dyn Snapshot>) -> Self {
-        World { snapshot, reads: RefCell::new(Vec::new()) }
+        World { store: None, snapshot: OnceCell::from(snapshot), reads: RefCell::default() }
+    }
+}
+
+impl<'a> World<'a> {
+    /// The newest world, as of the first read.
+    pub fn newest(store: &'a dyn MetadataStore) -> Self {
+        World { store: Some(store), snapshot: OnceCell::new(), reads: RefCell::default() }
+    }
+
+    fn snapshot(&self) -> Result<&dyn Snapshot, Fault> {
+        let taken = match (self.snapshot.get(), self.store) {
+            (Some(taken), _) => taken,
+            (None, Some(store)) => {
+                let newest = store.snapshot()?;
+                self.snapshot.get_or_init(|| newest)
+            }
+            (None, None) => unreachable!("a world begins with a snapshot or with a store"),
+        };
+        Ok(&**taken)
     }
 
     fn record(&self, read: Expect) {
@@ -33,7 +54,7 @@ impl World {
 
     /// An entity, if it is there.
     pub fn get<E: Entity>(&self, key: &str) -> Result<Option<E>, Fault> {
-        let found = self.snapshot.get(E::COLLECTION, key)?;
+        let found = self.snapshot()?.get(E::COLLECTION, key)?;
         self.record_document(E::COLLECTION, key, found.as_ref().map_or(0, |document| document.revision));
         found.map(|document| Put::parse(key, &document.body)).transpose()
     }
@@ -49,28 +70,28 @@ impl World {
     }
 
     fn list_in<E: Entity>(&self, scope: Option<&str>) -> Result<Vec<E>, Fault> {
-        let listing = self.snapshot.list(E::COLLECTION, scope)?;
+        let listing = self.snapshot()?.list(E::COLLECTION, scope)?;
         self.record(Expect::Listing { collection: E::COLLECTION, scope: scope.map(str::to_owned), revision: listing.revision });
         listing.documents.iter().map(|document| Put::parse(&document.key, &document.body)).collect()
     }
 
     /// A run, if it is there.
     pub fn run(&self, id: &RunId) -> Result<Option<Run>, Fault> {
-        let found = self.snapshot.run(id)?;
+        let found = self.snapshot()?.run(id)?;
         self.record_document(Collection::Runs, id.as_str(), found.as_ref().map_or(0, |(revision, _)| *revision));
         Ok(found.map(|(_, run)| run))
     }
 
     /// An experiment, if it is there.
     pub fn experiment(&self, id: &ExperimentId) -> Result<Option<Experiment>, Fault> {
-        let found = self.snapshot.experiment(id)?;
+        let found = self.snapshot()?.experiment(id)?;
         self.record_document(Collection::Experiments, id.as_str(), found.as_ref().map_or(0, |(revision, _)| *revision));
         Ok(found.map(|(_, experiment)| experiment))
     }
 
     /// All experiments, deleted ones too.
     pub fn experiments(&self) -> Result<Vec<Experiment>, Fault> {
-        let (revision, experiments) = self.snapshot.experiments()?;
+        let (revision, experiments) = self.snapshot()?.experiments()?;
         self.record(Expect::Listing { collection: Collection::Experiments, scope: None, revision });
         Ok(experiments)
     }
@@ -91,7 +112,7 @@ pub async fn decide<T>(store: &dyn MetadataStore, decision: impl Fn(&World) -> R
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let (batch, value) = {
-            let world = World::new(store.snapshot()?);
+            let world = World::newest(store);
             let (mut batch, value) = decision(&world)?;
             batch.expect = world.reads();
             (batch, value)

@@ -10,14 +10,17 @@
 
 mod activity;
 mod reader;
+mod seat;
 
 pub use activity::{Activity, Busy};
 
 use async_trait::async_trait;
 use domain::{Batch, Event, Fault, Recorded};
 use ports::{MetadataStore, World};
-use reader::Reader;
+use reader::{Kind, Reader};
+use seat::{Seat, Usher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -50,7 +53,7 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// Starts one task a reader; each goes on where its cursor stands.
+    /// Starts one task a reader; each goes on where its cursor stands. One more wakes those that an event concerns.
     pub fn start(
         store: Arc<dyn MetadataStore>,
         activity: Activity,
@@ -59,15 +62,17 @@ impl Reactor {
     ) -> Result<Reactor, Fault> {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let mut seen = Vec::new();
-        let kinds = reactions.into_iter().map(reader::Kind::Reaction).chain(workers.into_iter().map(reader::Kind::Worker));
-        for kind in kinds {
-            let cursor = store.cursor(kind.name())?;
-            let (progress, progressed) = watch::channel(cursor);
-            seen.push((kind.name().to_owned(), progressed));
-            let reader = Reader { store: store.clone(), kind, progress, stopping: stopping.clone() };
-            tasks.spawn(reader.run(cursor));
+        let (mut seen, mut readers) = (Vec::new(), Vec::new());
+        let passed = Arc::new(AtomicU64::new(*store.head().borrow()));
+        for kind in reactions.into_iter().map(Kind::Reaction).chain(workers.into_iter().map(Kind::Worker)) {
+            let seat = Arc::new(Seat::new(store.cursor(kind.name())?));
+            let kind = Arc::new(kind);
+            seen.push((kind.name().to_owned(), seat.watched()));
+            readers.push((kind.clone(), seat.clone()));
+            let reader = Reader { store: store.clone(), kind, seat, passed: passed.clone(), stopping: stopping.clone() };
+            tasks.spawn(reader.run());
         }
+        tasks.spawn(Usher { store: store.clone(), readers, passed, stopping }.run());
         Ok(Reactor { store, activity, seen, tasks: tokio::sync::Mutex::new(tasks), stop })
     }
 

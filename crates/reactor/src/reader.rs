@@ -1,16 +1,19 @@
 //! One reader of the log: a reaction or a worker with its cursor.
 
+use crate::seat::Seat;
 use crate::{Reaction, Worker};
 use domain::{Actor, Batch, Fault, Recorded};
-use ports::{CommitError, MetadataStore, decide};
+use ports::{CommitError, MetadataStore, World, decide};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Events read at once.
-const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 /// Uninteresting events passed before the cursor is written without a batch.
-const LAZY: u64 = 1000;
+pub(crate) const LAZY: u64 = 1000;
 /// How often a fault is tried again, with waits that double from 50 ms to 30 s.
 const ATTEMPTS: u32 = 10;
 
@@ -24,6 +27,19 @@ impl Kind {
         match self {
             Kind::Reaction(reaction) => reaction.name,
             Kind::Worker(worker) => worker.name(),
+        }
+    }
+
+    /// Whether its reader has anything to do for an event. A reaction is asked by trying it: one that looks at nothing and changes nothing
+    /// has not. A panic is for the reader's own task.
+    pub(crate) fn wants(&self, store: &dyn MetadataStore, event: &Recorded) -> bool {
+        match self {
+            Kind::Worker(worker) => worker.wants(&event.event),
+            Kind::Reaction(reaction) => {
+                let world = World::newest(store);
+                let tried = catch_unwind(AssertUnwindSafe(|| (reaction.react)(&world, event)));
+                !matches!(tried, Ok(Ok(batch)) if batch.is_empty() && world.reads().is_empty())
+            }
         }
     }
 }
@@ -40,18 +56,20 @@ enum Outcome {
 
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn MetadataStore>,
-    pub(crate) kind: Kind,
-    pub(crate) progress: watch::Sender<u64>,
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) seat: Arc<Seat>,
+    /// How far the usher has come.
+    pub(crate) passed: Arc<AtomicU64>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Reader {
-    pub(crate) async fn run(self, mut at: u64) {
-        let mut written = at;
-        let mut head = self.store.head();
+    pub(crate) async fn run(self) {
+        let mut written = self.seat.at();
         let mut stopping = self.stopping.clone();
         loop {
-            match self.store.events(at, PAGE) {
+            let page = match self.store.events(self.seat.at(), PAGE) {
+                Ok(page) => page,
                 Err(fault) => {
                     tracing::error!(reader = self.kind.name(), %fault, "the event log cannot be read");
                     if self.pause(&mut stopping, 5).await {
@@ -59,28 +77,28 @@ impl Reader {
                     }
                     continue;
                 }
-                Ok(page) => {
-                    for event in page {
-                        if *stopping.borrow() {
-                            return self.write_cursor(at, written).await;
-                        }
-                        match self.deal_with(&event, &mut stopping).await {
-                            Outcome::Committed => written = event.seq,
-                            Outcome::Nothing => {}
-                            Outcome::Stopped => return self.write_cursor(at, written).await,
-                        }
-                        at = event.seq;
-                        self.progress.send_replace(at);
-                        if at - written >= LAZY {
-                            self.write_cursor(at, written).await;
-                            written = at;
-                        }
-                    }
+            };
+            let is_at_end = page.is_empty();
+            for event in page {
+                if *stopping.borrow() {
+                    return self.write_cursor(written).await;
                 }
+                match self.deal_with(&event, &mut stopping).await {
+                    Outcome::Committed => written = event.seq,
+                    Outcome::Nothing => {}
+                    Outcome::Stopped => return self.write_cursor(written).await,
+                }
+                self.seat.move_to(event.seq);
             }
-            tokio::select! {
-                open = beyond(&mut head, at) => if !open { return },
-                _ = stop_asked(&mut stopping) => return self.write_cursor(at, written).await,
+            if self.seat.at() - written >= LAZY {
+                self.write_cursor(written).await;
+                written = self.seat.at();
+            }
+            if is_at_end {
+                tokio::select! {
+                    () = self.seat.wait(written, &self.passed) => {}
+                    _ = stop_asked(&mut stopping) => return self.write_cursor(written).await,
+                }
             }
         }
     }
@@ -104,7 +122,7 @@ impl Reader {
 
     /// Whether a cursor was committed at this event.
     async fn attempt(&self, event: &Recorded) -> Result<bool, Fault> {
-        match &self.kind {
+        match &*self.kind {
             Kind::Reaction(reaction) => self.react(reaction, event).await,
             Kind::Worker(worker) if worker.wants(&event.event) => {
                 worker.work(event).await?;
@@ -133,7 +151,8 @@ impl Reader {
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault(self.kind.name(), e))
     }
 
-    async fn write_cursor(&self, at: u64, written: u64) {
+    async fn write_cursor(&self, written: u64) {
+        let at = self.seat.at();
         if at > written
             && let Err(fault) = self.commit_cursor(at).await
         {
@@ -151,13 +170,8 @@ impl Reader {
     }
 }
 
-/// Waits until the log goes beyond `at`; false if it was closed.
-async fn beyond(head: &mut watch::Receiver<u64>, at: u64) -> bool {
-    head.wait_for(|head| *head > at).await.is_ok()
-}
-
 /// Waits until the reactor stops; it has also stopped when it is gone.
-async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 

@@ -4,13 +4,14 @@ use super::as_fault;
 use super::statuses::Secrets;
 use crate::lineage;
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, LineageState};
+use domain::entity::{AppliedProject, LineageState, PipelineRun, PipelineVersion};
+use domain::spec::LineageSpec;
 use domain::{Actor, Batch, Event, Fault, Recorded};
 use parking_lot::Mutex;
 use ports::{Clock, MetadataStore, Post, Posted, Poster, World, decide};
 use reactor::Worker;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,23 @@ pub struct LineageWorker {
     secrets: Secrets,
     queue: mpsc::Sender<Post>,
     waiting: Mutex<Option<mpsc::Receiver<Post>>>,
+    /// What the applied project asks for; `None` until it is read. A project of many steps is not to be read at each of them.
+    declared: Mutex<Option<Declared>>,
+    /// The version that was told of last.
+    version: Mutex<Option<Arc<PipelineVersion>>>,
+}
+
+#[derive(Clone)]
+enum Declared {
+    Nothing,
+    Told(Arc<Told>),
+}
+
+/// What of the project lineage depends on.
+struct Told {
+    spec: LineageSpec,
+    namespace: String,
+    root: PathBuf,
 }
 
 const NAME: &str = "pipelines.lineage";
@@ -40,20 +58,25 @@ impl Worker for LineageWorker {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        lineage::wants(event)
+        let is_off = matches!(*self.declared.lock(), Some(Declared::Nothing));
+        matches!(event, Event::ProjectApplied { .. }) || (lineage::wants(event) && !is_off)
     }
 
     async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
-        let world = World::new(self.store.snapshot()?);
-        let project = world.get::<AppliedProject>("project")?;
-        let Some((spec, root)) = project.and_then(|project| project.spec.lineage.clone().zip(Some(project.root))) else { return Ok(()) };
-        let events = lineage::events(&world, recorded)?;
+        if let Event::ProjectApplied { .. } = &recorded.event {
+            *self.declared.lock() = None;
+            return Ok(());
+        }
+        let world = World::newest(&*self.store);
+        let Declared::Told(declared) = self.declared(&world)? else { return Ok(()) };
+        let Told { spec, namespace, root } = &*declared;
+        let events = lineage::events(&world, namespace, &|run| self.version_of(&world, run), recorded)?;
         drop(world);
         let (mut told, mut dropped, mut why) = (0, 0, None);
         for event in events {
             let outcome = match spec.to.strip_prefix("file:") {
-                Some(path) => append(&Path::new(&root).join(path), &event.to_string()),
-                None => self.hand_over(&spec.to, spec.token.as_deref(), Path::new(&root), event.to_string()),
+                Some(path) => append(&root.join(path), &event.to_string()),
+                None => self.hand_over(&spec.to, spec.token.as_deref(), root, event.to_string()),
             };
             match outcome {
                 Ok(()) => told += u64::from(spec.to.starts_with("file:")),
@@ -77,7 +100,32 @@ impl LineageWorker {
     /// A worker; what goes by the network waits until [`LineageWorker::run`] sends it.
     pub fn new(store: Arc<dyn MetadataStore>, poster: Arc<dyn Poster>, clock: Arc<dyn Clock>, secrets: Secrets) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        LineageWorker { store, poster, clock, secrets, queue, waiting: Mutex::new(Some(waiting)) }
+        let (declared, version) = (Mutex::default(), Mutex::default());
+        LineageWorker { store, poster, clock, secrets, queue, waiting: Mutex::new(Some(waiting)), declared, version }
+    }
+
+    fn declared(&self, world: &World) -> Result<Declared, Fault> {
+        if let Some(known) = &*self.declared.lock() {
+            return Ok(known.clone());
+        }
+        let project = world.get::<AppliedProject>("project")?;
+        let declared = project.and_then(|project| {
+            let spec = project.spec.lineage?;
+            let namespace = spec.namespace.clone().unwrap_or(project.spec.project.name);
+            Some(Arc::new(Told { spec, namespace, root: project.root.into() }))
+        });
+        let declared = declared.map_or(Declared::Nothing, Declared::Told);
+        Ok(self.declared.lock().insert(declared).clone())
+    }
+
+    fn version_of(&self, world: &World, run: &PipelineRun) -> Result<Option<Arc<PipelineVersion>>, Fault> {
+        let is_of = |version: &&Arc<PipelineVersion>| version.pipeline == run.pipeline && version.number == run.version;
+        if let Some(known) = self.version.lock().as_ref().filter(is_of) {
+            return Ok(Some(known.clone()));
+        }
+        let found = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?.map(Arc::new);
+        self.version.lock().clone_from(&found);
+        Ok(found)
     }
 
     fn hand_over(&self, to: &str, token: Option<&str>, root: &Path, body: String) -> Result<(), String> {
