@@ -14,6 +14,7 @@ use domain::entity::Notification;
 use ports::{Delivery, Notifier};
 use reqwest::{Client, StatusCode, Url};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// How long an attempt may take.
@@ -23,7 +24,8 @@ const ID_HEADER: &str = "x-trimtab-id";
 
 /// Posts to webhooks.
 pub struct Webhook {
-    client: Client,
+    /// Made for the first notification: it reads the machine's certificates, which a start should not wait for.
+    client: LazyLock<Client>,
     /// `file:PATH` is relative to it.
     root: PathBuf,
 }
@@ -31,9 +33,7 @@ pub struct Webhook {
 impl Webhook {
     /// A notifier for the project in `root`.
     pub fn new(root: impl Into<PathBuf>) -> Webhook {
-        // A webhook that points elsewhere is refused, not followed: the body is for the target that the file names.
-        let client = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
-        Webhook { client: client.expect("the TLS roots are built in, and no option can conflict"), root: root.into() }
+        Webhook { client: LazyLock::new(client), root: root.into() }
     }
 
     /// The address of a target; an error never holds what was looked up.
@@ -51,6 +51,12 @@ impl Webhook {
         let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         url.ok_or_else(|| format!("{place} holds no address; write https://HOST/PATH"))
     }
+}
+
+/// A webhook that points elsewhere is refused, not followed: the body is for the target that the file names.
+fn client() -> Client {
+    let client = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+    client.expect("the TLS roots are built in, and no option can conflict")
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use ports::{Post, Posted, Poster, is_public};
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// How long an attempt may take.
@@ -20,7 +20,8 @@ const KEPT: usize = 4_096;
 
 /// Posts by HTTPS to public addresses.
 pub struct PublicPoster {
-    client: Client,
+    /// Made for the first post, as a webhook's is.
+    client: LazyLock<Client>,
     /// The address is the operator's, not a user's.
     anywhere: bool,
 }
@@ -28,14 +29,15 @@ pub struct PublicPoster {
 impl PublicPoster {
     /// A poster that follows no redirection and uses no proxy: either would lead where nobody looked.
     pub fn new() -> Self {
-        PublicPoster { client: client().dns_resolver(Arc::new(PublicNames)).build().expect(BUILT), anywhere: false }
+        let client = || client().dns_resolver(Arc::new(PublicNames)).build().expect(BUILT);
+        PublicPoster { client: LazyLock::new(client), anywhere: false }
     }
 }
 
 impl PublicPoster {
     /// A poster to addresses that the operator's own file names: they may be in its own network, and need no TLS there.
     pub fn to_named_places() -> Self {
-        PublicPoster { client: client().build().expect(BUILT), anywhere: true }
+        PublicPoster { client: LazyLock::new(|| client().build().expect(BUILT)), anywhere: true }
     }
 }
 

@@ -15,6 +15,7 @@ mod members;
 mod output;
 mod pool;
 mod spawn;
+mod wait;
 
 use async_trait::async_trait;
 use cgroup::{Group, Limits, Tree};
@@ -33,7 +34,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wait4::Wait4;
+use wait::Ends;
 
 /// How often use of memory and cpu is looked at.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -73,11 +74,12 @@ impl LocalPool {
             let told = |error| tracing::warn!(%error, "a job gets no control group and is watched instead");
             tree.group(&limits).map_err(told).ok()
         });
+        let ends = Ends::listen().map_err(|e| Fault::because("hearing of jobs that end", e))?;
         let (mut child, group) = spawn::spawn_within(job, gpus, group)?;
         let members = Members::of(&job.id.0, Some(child.id()), group);
         let streams = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
         let output = Output::collect(streams, &job.log).await;
-        let mut ended = tokio::task::spawn_blocking(move || child.wait4());
+        let mut ended = std::pin::pin!(ends.of(child));
         // Whatever went wrong, the process does not outlive this function.
         let output = match output {
             Ok(output) => output,
@@ -122,8 +124,7 @@ impl LocalPool {
             }
         };
         members.end(Duration::ZERO).await;
-        let what = || format!("waiting for job {}", job.id.0);
-        let status = status.map_err(|e| Fault::because(what(), e))?.map_err(|e| Fault::because(what(), e))?;
+        let status = status.map_err(|e| Fault::because(format!("waiting for job {}", job.id.0), e))?;
         end.exit = status.status.code();
         end.signal = status.status.signal();
         end.cpu_ms = Some(usage.cpu_ms(&status.rusage));

@@ -103,6 +103,31 @@ async fn a_reopened_store_goes_on() {
 }
 
 #[tokio::test]
+async fn events_are_the_same_from_memory_and_from_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meta.db");
+    let store = Sqlite::open(&path).unwrap();
+    for n in 0..300 {
+        let mut told = batch();
+        (0..5).for_each(|part| told.say(event(&format!("{n}.{part}"))));
+        (told.cause, told.thread) = ((n % 2 == 0).then_some(n), (n % 3 == 0).then(|| "thread".to_owned()));
+        store.commit(told).await.unwrap();
+    }
+    let all = store.events(0, 2_000).unwrap();
+    assert_eq!(all.iter().map(|event| event.seq).collect::<Vec<_>>(), (1..=1_500).collect::<Vec<_>>());
+    for (after, limit) in [(0, 10), (470, 20), (476, 3), (1_200, 7), (1_499, 5), (1_500, 5), (u64::MAX, 5)] {
+        let expected: Vec<_> = all.iter().filter(|event| event.seq > after).take(limit).cloned().collect();
+        assert_eq!(store.events(after, limit).unwrap(), expected, "{limit} after {after}");
+    }
+    assert!(store.tail.events(400, 1).is_none() && store.tail.events(600, 1).is_some(), "only the end is kept");
+    drop(store);
+    let again = Sqlite::open(&path).unwrap();
+    assert_eq!(again.events(0, 2_000).unwrap(), all);
+    again.commit(batch().event(event("one more"))).await.unwrap();
+    assert_eq!(again.events(1_498, 9).unwrap().iter().map(|event| event.seq).collect::<Vec<_>>(), [1_499, 1_500, 1_501]);
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_for_this_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (newer, foreign) = (dir.path().join("newer.db"), dir.path().join("foreign.db"));

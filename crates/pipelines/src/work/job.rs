@@ -7,6 +7,7 @@ use domain::entity::{AppliedProject, PipelineRun, PipelineStep, PipelineVersion,
 use domain::spec::step_of;
 use domain::{Actor, Batch, Digest};
 use indexmap::IndexMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What the steps of a run stand on; read once.
@@ -28,6 +29,8 @@ pub(super) struct Job {
     pub(super) version: Arc<PipelineVersion>,
     pub(super) ground: Option<Arc<Ground>>,
     pub(super) end: Option<Arc<RunEnd>>,
+    /// The parts of each step's key when it last ran before this run went on: why it runs is told from them.
+    pub(super) last: Arc<HashMap<String, IndexMap<String, Digest>>>,
     pub(super) steps: IndexMap<String, PipelineStep>,
 }
 
@@ -52,6 +55,7 @@ impl Job {
             version: self.version.clone(),
             ground: self.ground.clone(),
             end: self.end.clone(),
+            last: self.last.clone(),
             steps: names.into_iter().filter_map(|name| Some((name.clone(), self.steps.get(&name)?.clone()))).collect(),
         }
     }

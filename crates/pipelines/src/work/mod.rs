@@ -25,7 +25,7 @@ use crate::index;
 use crate::schedule::{Act, Schedule};
 use async_trait::async_trait;
 use domain::entity::{
-    AppliedProject, CacheEntry, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
+    AppliedProject, CacheEntry, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
 };
 use domain::spec::{Overlap, StepSpec};
 use domain::{Actor, Batch, Digest, Event, Fault, ModelName, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId, VersionNumber};
@@ -316,9 +316,12 @@ impl Engine {
                 project
             });
             let ground = project.map(|project| Arc::new(Ground { environment: files::environment_of(&project), project }));
-            Ok((batch, Some(Job { run: Arc::new(run), version: Arc::new(version), ground, end: None, steps })))
+            Ok((batch, Some(Job { run: Arc::new(run), version: Arc::new(version), ground, end: None, last: Arc::default(), steps })))
         });
-        job.await.map_err(|e| as_fault("starting a pipeline run", e))
+        let Some(job) = job.await.map_err(|e| as_fault("starting a pipeline run", e))? else { return Ok(None) };
+        let last = World::newest(&*self.store).scope::<LastStepKey>(&job.run.pipeline)?;
+        let last = last.into_iter().map(|last| (last.step, last.parts)).collect();
+        Ok(Some(Job { last: Arc::new(last), ..job }))
     }
 
     async fn finish(&self, job: &Job, state: RunState) -> Result<(), Fault> {

@@ -78,7 +78,6 @@ impl Engine {
     async fn prepare(&self, job: &Job, name: &str, step: &mut PipelineStep) -> Result<Place, StepFailure> {
         let ground = job.ground.clone();
         let ground = ground.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
-        let last = World::new(self.store.snapshot()?).get::<LastStepKey>(&format!("{}/{name}", job.run.pipeline))?;
         let spec = job.version.spec.find(name).cloned().map(crate::checks::as_command);
         let spec = spec.ok_or_else(|| Fault::broken(format!("step {name} is not in version {}", job.version.number)))?;
         let runs = self.config.home.join("pipelines").join(job.run.id.as_str());
@@ -111,9 +110,9 @@ impl Engine {
         });
         let may = place.spec.cache && !job.is_exit(name) && super::checks::is_keyed(&place.spec) && (is_command || data.is_some());
         step.cache_key = may.then(|| key::key(&parts));
-        step.why = Some(match &last {
-            Some(last) if step.cache_key.is_none() && last.parts == parts => "it runs every time".into(),
-            last => key::why(last.as_ref().map(|last| &last.parts), &parts),
+        step.why = Some(match job.last.get(name) {
+            Some(last) if step.cache_key.is_none() && *last == parts => "it runs every time".into(),
+            last => key::why(last, &parts),
         });
         step.key_parts = parts;
         Ok(place)

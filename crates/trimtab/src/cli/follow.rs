@@ -101,5 +101,7 @@ fn tell(event: &Value) {
         _ => return,
     };
     let why = field("why");
-    let _ = writeln!(std::io::stderr(), "{}: {state}{}", field("step"), if why.is_empty() { String::new() } else { format!(" ({why})") });
+    let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+    // The error stream has no buffer: one write a line.
+    let _ = std::io::stderr().write_all(format!("{}: {state}{why}\n", field("step")).as_bytes());
 }

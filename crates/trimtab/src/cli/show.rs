@@ -2,19 +2,22 @@
 
 use super::table::Table;
 use serde_json::{Map, Value};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 /// Prints a value: JSON as it is, or for people.
 pub fn print(value: &Value, json: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    // Standard output writes at each line's end, and a pipeline run of thousands of steps has many lines.
+    let mut out = BufWriter::new(std::io::stdout().lock());
     if json {
         serde_json::to_writer_pretty(&mut out, value)?;
-        return writeln!(out);
+        writeln!(out)?;
+    } else {
+        match value.get("items").and_then(Value::as_array) {
+            Some(items) => write_page(&mut out, items, value.get("next"))?,
+            None => write_value(&mut out, value, 0)?,
+        }
     }
-    match value.get("items").and_then(Value::as_array) {
-        Some(items) => write_page(&mut out, items, value.get("next")),
-        None => write_value(&mut out, value, 0),
-    }
+    out.flush()
 }
 
 /// A page of a list; events are told in their sentences.
