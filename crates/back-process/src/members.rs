@@ -1,6 +1,7 @@
 //! The processes of a job: those of its control group, or those found by process group and by the cookie in their environment.
 
 use crate::cgroup::Group;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
@@ -218,9 +219,7 @@ fn kernel_memory_kills() -> u64 {
 
 /// The most memory that this process has had.
 fn own_peak_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = |line: &str| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok();
-    text.lines().find_map(kib).unwrap_or(u64::MAX / 1024) * 1024
+    getrusage(UsageWho::RUSAGE_SELF).map_or(u64::MAX, |usage| u64::try_from(usage.max_rss()).unwrap_or(0) * 1024)
 }
 
 /// Memory of the machine.

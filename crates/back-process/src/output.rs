@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 pub(crate) const TAIL_BYTES: usize = 4096;
 const TAIL_LINES: usize = 12;
 
+/// What is read of a stream at once.
+const PIECE: usize = 16 * 1024;
+
 /// A log longer than this is made shorter: its beginning and its end stay.
 const LOG_BYTES: u64 = 64 << 20;
 const HEAD_BYTES: u64 = 16 << 20;
@@ -74,7 +77,8 @@ impl Output {
 }
 
 async fn copy(mut from: Receiver, to: Arc<Mutex<Log>>, tail: Option<Arc<Mutex<VecDeque<u8>>>>, heard: Arc<AtomicU64>) {
-    let mut buffer = vec![0; 16 * 1024];
+    // Most jobs say little; one that fills it gets a larger one.
+    let mut buffer = vec![0; 1024];
     let mut broken = false;
     while let Ok(count) = from.read(&mut buffer).await {
         if count == 0 {
@@ -91,6 +95,9 @@ async fn copy(mut from: Receiver, to: Arc<Mutex<Log>>, tail: Option<Arc<Mutex<Ve
         if to.lock().append(&buffer[..count]).is_err() && !broken {
             broken = true;
             tracing::warn!("a job's log cannot be written; its output is lost");
+        }
+        if count == buffer.len() && count < PIECE {
+            buffer.resize(PIECE, 0);
         }
     }
 }

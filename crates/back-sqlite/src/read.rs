@@ -45,7 +45,7 @@ impl Pool {
         };
         let reader = Reader { conn: Some(conn), pool: self.clone() };
         // A transaction takes its view with the first read, not with BEGIN.
-        reader.conn().execute_batch("BEGIN; SELECT revision FROM store").doing("beginning to read")?;
+        reader.begin().doing("beginning to read")?;
         Ok(reader)
     }
 
@@ -70,13 +70,23 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let Some(conn) = self.conn.take() else { return };
         let mut idle = self.pool.idle.lock();
-        if conn.execute_batch("ROLLBACK").is_ok() && idle.len() < IDLE {
+        if run(&conn, "ROLLBACK").is_ok() && idle.len() < IDLE {
             idle.push(conn);
         }
     }
 }
 
+/// A statement without parameters or rows, parsed once a connection.
+pub(crate) fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
 impl Reader {
+    fn begin(&self) -> rusqlite::Result<()> {
+        run(self.conn(), "BEGIN")?;
+        self.conn().prepare_cached("SELECT revision FROM store")?.query_row([], |_| Ok(()))
+    }
+
     pub(crate) fn conn(&self) -> &Connection {
         self.conn.as_ref().expect("the connection is taken only by drop")
     }

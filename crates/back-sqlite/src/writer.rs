@@ -3,6 +3,7 @@
 use crate::OpenError;
 use crate::fault::Doing;
 use crate::migrate::migrate;
+use crate::read::run;
 use crate::stretch::Growth;
 use crate::tail::Tail;
 use crate::upkeep::count_unindexed;
@@ -146,15 +147,15 @@ impl Writer {
 
     /// One transaction: an answer a job, or nothing written at all.
     fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, CommitError>>, Fault> {
-        self.conn.execute_batch("BEGIN IMMEDIATE").doing("beginning a transaction")?;
+        run(&self.conn, "BEGIN IMMEDIATE").doing("beginning a transaction")?;
         let outcome = self.try_all(jobs).and_then(|outcomes| {
-            self.conn.execute_batch("COMMIT").doing("committing")?;
+            run(&self.conn, "COMMIT").doing("committing")?;
             Ok(outcomes)
         });
         if outcome.is_err() {
             self.forget();
             if !self.conn.is_autocommit() {
-                self.conn.execute_batch("ROLLBACK").doing("rolling back")?;
+                run(&self.conn, "ROLLBACK").doing("rolling back")?;
             }
         }
         outcome
@@ -182,10 +183,10 @@ impl Writer {
             self.conn.execute_batch(sql).doing("changing a setting")?;
             return Ok(Ok(Committed { first: before.seq + 1, last: before.seq, revision: before.revision }));
         }
-        self.conn.execute_batch("SAVEPOINT job").doing("setting a savepoint")?;
+        run(&self.conn, "SAVEPOINT job").doing("setting a savepoint")?;
         let outcome = self.apply(work, Counters { revision: before.revision + 1, seq: before.seq });
         match outcome {
-            Ok(_) => self.conn.execute_batch("RELEASE job").doing("releasing a savepoint")?,
+            Ok(_) => run(&self.conn, "RELEASE job").doing("releasing a savepoint")?,
             Err(CommitError::Fault(fault)) if self.conn.is_autocommit() => return Err(fault),
             Err(_) => {
                 self.forget();

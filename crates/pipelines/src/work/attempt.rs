@@ -35,9 +35,9 @@ impl Engine {
     /// What is known of an attempt before it runs.
     pub(super) fn describe_attempt(&self, job: &Job, name: &str, place: &Place, number: u32) -> StepAttempt {
         let secret = |name: &str| place.spec.env.iter().any(|allowed| allowed == name);
-        let shown = self.environment(job, name, place).into_iter().map(|(name, value)| {
-            let value = if secret(&name) { "(set)".into() } else { value };
-            (name, value)
+        let shown = self.environment(job, name, place).iter().map(|(name, value)| {
+            let value = if secret(name) { "(set)".into() } else { value.clone() };
+            (name.clone(), value)
         });
         StepAttempt {
             command: place.spec.run.clone(),
@@ -49,7 +49,11 @@ impl Engine {
         }
     }
 
-    fn environment(&self, job: &Job, name: &str, place: &Place) -> IndexMap<String, String> {
+    fn environment<'a>(&self, job: &Job, name: &str, place: &'a Place) -> &'a IndexMap<String, String> {
+        place.env.get_or_init(|| self.make_environment(job, name, place))
+    }
+
+    fn make_environment(&self, job: &Job, name: &str, place: &Place) -> IndexMap<String, String> {
         let passed = PASSED_ON.iter().copied().chain(place.spec.env.iter().map(String::as_str));
         let mut env: IndexMap<String, String> = passed.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
         for threads in THREADS {
@@ -172,7 +176,7 @@ impl Engine {
         {
             *first = python;
         }
-        let mut env = self.environment(job, name, place);
+        let mut env = self.environment(job, name, place).clone();
         if let Some((parent, key)) = filling.parent {
             env.insert("MLFLOW_RUN_CONTEXT".into(), context(job, name, &[("mlflow.parentRunId", parent), ("trimtab.trial", key)]));
         }

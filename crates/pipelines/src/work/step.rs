@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use ports::World;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// Folders and facts of one step while it runs.
@@ -26,6 +26,8 @@ pub(super) struct Place {
     pub(super) folder: PathBuf,
     pub(super) log: PathBuf,
     pub(super) code: IndexMap<String, Digest>,
+    /// What its processes see; made when the first of them starts.
+    pub(super) env: OnceLock<IndexMap<String, String>>,
 }
 
 impl Place {
@@ -84,7 +86,8 @@ impl Engine {
         let code = files::code_of(Path::new(&ground.project.root), &spec, &self.code);
         let inputs = inputs_of(job, &spec)?;
         let item = step.item.clone();
-        let place = Place { folder: runs.join(name), log: runs.join(format!("{name}.log")), ground, spec, inputs, item, code };
+        let (folder, log, env) = (runs.join(name), runs.join(format!("{name}.log")), OnceLock::new());
+        let place = Place { folder, log, ground, spec, inputs, item, code, env };
         for (input, artifact) in place.inputs.iter().filter(|_| place.spec.pipeline.is_none()) {
             files::fetch(&*self.artifacts, artifact, &place.input(input, artifact)).await?;
         }
