@@ -133,7 +133,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/x", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/x", post(answer))).await.unwrap() });
-        let poster = PublicPoster { client: client().build().unwrap(), anywhere: true };
+        let poster = PublicPoster::to_named_places();
         let Posted::Answered { status, body } = poster.post(&to(&url)).await else { panic!("no answer") };
         assert_eq!((status, body.len(), body.starts_with("7 {} xxx")), (200, KEPT, true));
     }

@@ -54,7 +54,13 @@ impl Account {
             }
             Ok((batch, ()))
         });
-        written.await.map_err(|error| Fault::because("writing down what model workers used", error))
+        written.await.map_err(|error| {
+            let mut kept = self.0.lock();
+            for (model, sum) in &sums {
+                kept.0.entry(model.clone()).or_default().add(sum);
+            }
+            Fault::because("writing down what model workers used", error)
+        })
     }
 }
 

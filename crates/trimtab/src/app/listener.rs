@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,8 @@ use tower::Layer;
 
 /// How HTTP/2 begins; no method of HTTP/1.1 does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+/// How long its few bytes may take.
+const PREFACE_WITHIN: Duration = Duration::from_secs(2);
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS: u32 = 256;
 
@@ -79,9 +81,11 @@ async fn answer(stream: TcpStream, service: Service, mut stopping: watch::Receiv
     }
 }
 
-/// Looks at the first bytes without taking them.
+/// Looks at the first bytes without taking them. Who begins like HTTP/2 and does not go on is taken for HTTP/1.1: a look never sees the end
+/// of a connection behind bytes that nobody took.
 async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut seen = [0; PREFACE.len()];
+    let until = Instant::now() + PREFACE_WITHIN;
     loop {
         let count = stream.peek(&mut seen).await?;
         if count == 0 {
@@ -93,7 +97,37 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
         if count == PREFACE.len() {
             return Ok(true);
         }
-        // The rest is on its way.
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        // The rest is on its way; that it came cannot be waited for, since what is there makes every look ready.
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    async fn told(said: &[u8], closes: bool) -> io::Result<bool> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(said).await.unwrap();
+        if closes {
+            client.shutdown().await.unwrap();
+        }
+        is_http2(&listener.accept().await.unwrap().0).await
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_tell() {
+        assert!(told(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false).await.unwrap());
+        assert!(!told(b"POST /invocations HTTP/1.1\r\n", false).await.unwrap());
+        assert!(told(b"", true).await.is_err(), "nothing was asked");
+        // The end behind a byte that nobody takes is not seen: such a connection is not looked at for ever.
+        assert!(!told(b"P", true).await.unwrap());
+        assert!(!told(b"PRI", false).await.unwrap());
     }
 }
