@@ -454,6 +454,7 @@ impl Worker for EngineWorker {
             }
             Event::PipelineRunFinished { pipeline, .. } => {
                 self.0.wake(pipeline)?;
+                self.0.go_on_with_backfills().await?;
                 self.0.hear(recorded).await?;
             }
             _ => self.0.hear(recorded).await?,

@@ -17,10 +17,7 @@ impl Engine {
         if quiet.is_some_and(|(seen, until)| seen == head && now < until) {
             return Ok(());
         }
-        let world = World::new(self.store.snapshot()?);
-        let project = world.get::<AppliedProject>("project")?;
-        let backfills: Vec<Backfill> = world.list::<Backfill>()?.into_iter().filter(|backfill| !backfill.is_over()).collect();
-        drop(world);
+        let project = World::newest(&*self.store).get::<AppliedProject>("project")?;
         let actor = Actor::System(NAME.into());
         let mut until = Timestamp::MAX;
         for (name, spec) in project.iter().flat_map(|project| &project.spec.pipeline).filter(|_| by_clock) {
@@ -32,13 +29,21 @@ impl Engine {
             }
             until = triggers::upcoming(spec, now, 1).first().map_or(until, |(at, _)| until.min(*at));
         }
-        for backfill in &backfills {
+        self.go_on_with_backfills().await?;
+        let is_done = *self.store.head().borrow() == head;
+        *self.quiet.lock() = is_done.then_some((head, until));
+        Ok(())
+    }
+
+    /// Asks for the next runs of each backfill, as far as it may have them at a time.
+    pub(super) async fn go_on_with_backfills(&self) -> Result<(), Fault> {
+        let backfills = World::newest(&*self.store).list::<Backfill>()?;
+        let (now, actor) = (self.clock.event_now(), Actor::System(NAME.into()));
+        for backfill in backfills.iter().filter(|backfill| !backfill.is_over()) {
             let fingerprint = self.fingerprint(&backfill.pipeline).await?;
             let went_on = decide(&*self.store, |world| triggers::advance(world, &backfill.id, &fingerprint, &actor, now)).await;
             went_on.map_err(|e| as_fault("going on with a backfill", e))?;
         }
-        let is_done = *self.store.head().borrow() == head;
-        *self.quiet.lock() = is_done.then_some((head, until));
         Ok(())
     }
 
