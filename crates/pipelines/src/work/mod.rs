@@ -283,9 +283,8 @@ impl Engine {
                 return Ok((batch, None));
             }
             let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
-            let version =
-                version.ok_or_else(|| Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline)))?;
-            let mut version = version;
+            let missing = || Fault::broken(format!("version {} of pipeline {} is missing", run.version, run.pipeline));
+            let mut version = version.ok_or_else(missing)?;
             if must_wait(world, &run, &version)? {
                 return Ok((batch, None));
             }
