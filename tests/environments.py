@@ -10,11 +10,11 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -151,17 +151,29 @@ def main():
             until("version 2 answers", lambda: answers(2.0))
             pythons = lambda: {name for pid in os.listdir("/proc") if pid.isdigit() for name in command(pid) if str(installed) in name}  # noqa: E731
             both = {str(installed / one["sha256"] / "bin/python") for one in (lock, second)}
-            check("both answer side by side, each by its own interpreter", until("both run", lambda: pythons() >= both), pythons())
+            lanes = lambda: {one["role"]: one for one in server.ask("/api/v1/serving/tiny")[1]["versions"]}  # noqa: E731
+
+            def beside():
+                # The champion before rests for an hour, loaded: only an answer shows that it is the shadow now.
+                right, shadow = answers(2.0), lanes().get("shadow")
+                return right and shadow and shadow["version"] == 1 and shadow["answered"] > 0
+
+            until("version 1 answers as the shadow of version 2", beside)
+            check("both answer side by side, each by its own interpreter", pythons() >= both, (pythons(), both))
 
             server.ask("/api/v1/models/tiny/promote", {"version": 3})
-            time.sleep(1)
+            goes_on = "the champion does not load; what served before goes on"
+            told = lambda: [line for line in (folder / "server.log").read_text().splitlines() if goes_on in line]  # noqa: E731
+            said = until("the log says that version 3 does not load", told)
+            check("and why", all("the packages of tiny 3 cannot be resolved" in line for line in said), said)
             check("a version without an environment takes nothing from the one that answers", answers(2.0), ask())
             server.ask("/api/v1/models/tiny/rollback", {})
             until("version 2 answers", lambda: answers(2.0))
 
             code, out, _ = server.cli("model", "show", "tiny")
             check("trimtab model show names it", code == 0 and lock["sha256"][:40] in out and second["sha256"][:40] in out, out)
-            card = subprocess.run(["curl", "-s", server.url + "/models/tiny/versions/1/card.md"], capture_output=True, text=True).stdout if shutil.which("curl") else lock["sha256"]
+            with urllib.request.urlopen(server.url + "/models/tiny/versions/1/card.md", timeout=LIMIT_S) as answer:
+                card = answer.read().decode()
             check("the model card names it", lock["sha256"] in card, card)
             freed = server.ask("/api/v1/gc", {})[1]
             check("what is in use is not freed", freed["environments"] == [], freed)
