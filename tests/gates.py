@@ -27,7 +27,7 @@ from scipy import stats
 from sklearn import metrics
 
 import browser
-from house import Server
+from house import Server, below
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 FIXTURES = Path(__file__).parent / "../crates/stats/tests/gates/expected.json"
@@ -138,7 +138,8 @@ def checks_of(report):
 
 
 def files_alone_make_a_gate(folder):
-    data = json.loads(FIXTURES.read_text())["data"]
+    fixtures = json.loads(FIXTURES.read_text())
+    data, known = fixtures["data"], {fixture["id"]: fixture["expected"] for fixture in fixtures["fixtures"]}
     y, old, new = (np.array(data["bc"][name]) for name in ("y", "champion", "challenger"))
     labels = written(folder, "y.csv", ["y", "size"], zip(data["bc"]["y"], data["bc"]["slice"]))
     files = ["--labels", labels, "--champion", written(folder, "a.csv", ["p"], zip(old)), "--challenger", written(folder, "b.csv", ["p"], zip(new))]
@@ -165,6 +166,8 @@ def files_alone_make_a_gate(folder):
     code, out, _ = run("gate", "compare", *files, "--metric", "auc", "--json", "--must", "ece < 0.05")
     (check,) = json.loads(out)["checks"]
     assert code == 4 and check["verdict"] == "inconclusive" and check["value"] < 0.05 < check["interval"]["high"], check
+    close(check["value"], known["calibration_challenger"]["ece"], "ECE", 1e-6)
+    assert check["n"] == len(y) == 285 < check["needed"], check
 
 
 def by_id_the_order_does_not_matter(folder):
@@ -300,14 +303,19 @@ def people_and_canaries_let_versions_out(folder):
         for who in ("eve", "bob"):
             good("model", "approve", "sales@3", "--override", "--reason", "a test of the brakes", actor=who)
         wait(lambda: good("rollout", "status", "sales")["state"] == "canary")
+        wait(lambda: "canary" in roles())
         good("rollout", "abort", "sales", "--reason", "enough", actor="ann")
         assert good("rollout", "status", "sales")["state"] == "none"
-        began = time.monotonic()
+        # The champion's, that of the champion before, and the spare: a load would take that and start another.
+        workers = lambda: set(below(server.process.pid, b"A model worker"))  # noqa: E731
+        wait(lambda: roles() == {"champion"} and len(workers()) == 3)
+        began, before = time.monotonic(), workers()
         status, answer = server.ask("/api/v1/models/sales/rollback", {})
         assert status == 200 and answer["version"] == 1, (status, answer)
-        # The champion before is still loaded: no worker is started.
         wait(lambda: ask(own)[1]["model_version"] == 1)
         took = time.monotonic() - began
+        assert all(ask(city)[1]["model_version"] == 1 for city in first)
+        assert workers() == before, ("the champion before is still loaded: no worker is started", before, workers())
         # The fourth is good when it is judged and fails when it serves: the champion answers what it fails, it is given up, and stays so.
         brake = Path(folder) / "brake"
         expect(0, on(*train, "-p", "off=0.02", "-p", f"brake={brake}"))

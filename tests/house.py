@@ -19,6 +19,19 @@ def free_port():
         return free.getsockname()[1]
 
 
+def below(parent, words):
+    """Processes that a process started itself, by words of their command."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and int(folder.joinpath("stat").read_text().rsplit(") ", 1)[1].split()[1]) == parent:
+                if words in folder.joinpath("cmdline").read_bytes():
+                    found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
 class Server:
     """A `trimtab up` on a free port, in one home from start to start. It says where it is when it answers."""
 

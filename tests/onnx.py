@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from house import LIMIT_S, Server
+from house import LIMIT_S, Server, below
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 TRAIN = """
@@ -67,19 +67,6 @@ def until(what, condition):
             return found
         time.sleep(0.1)
     raise AssertionError(f"{what} did not come to pass")
-
-
-def below(parent, words):
-    """Processes of a parent by a word of their command."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and int(folder.joinpath("stat").read_text().rsplit(") ", 1)[1].split()[1]) == parent:
-                if words in folder.joinpath("cmdline").read_bytes():
-                    found.append(int(folder.name))
-        except OSError:
-            pass
-    return found
 
 
 def main():

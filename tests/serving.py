@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from house import LIMIT_S, Server
+from house import LIMIT_S, Server, below
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 PROJECT = """
@@ -149,17 +149,8 @@ def champion(server, number):
 
 
 def workers(server):
-    """The processes below the server that run a model."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit():
-                parent = int(folder.joinpath("stat").read_text().rsplit(") ", 1)[1].split()[1])
-                if parent == server.process.pid and b"A model worker" in folder.joinpath("cmdline").read_bytes():
-                    found.append(int(folder.name))
-        except OSError:
-            pass
-    return found
+    """The processes below the server that run a model, and the one that waits for the next model."""
+    return below(server.process.pid, b"A model worker")
 
 
 def codes(answers):
