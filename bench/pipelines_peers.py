@@ -52,6 +52,8 @@ def run_trimtab(binary, shape, size, folder):
     ran = (folder / "out.log").read_text().count('"state": "succeeded"') - 1
     assert ran == size, f"{ran} of {size} steps ran"
     again = measure(run, folder)
+    found = (folder / "out.log").read_text().count('"state": "cached"')
+    assert found == size, f"{found} of {size} steps were found in the cache"
     return first, again
 
 
