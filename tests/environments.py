@@ -13,12 +13,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 import zipfile
 from pathlib import Path
 
-from house import LIMIT_S, Server
+from house import LIMIT_S, Checks, Server, until
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 # What a model of mlflow-skinny needs, as files: where they are, and what is no part of running.
@@ -72,24 +71,8 @@ def wheel(folder, name, version, files):
         packed.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*named, f"{info}/RECORD"]))
 
 
-def until(what, condition, limit=LIMIT_S):
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not come to pass")
-
-
 def main():
-    outcomes = []
-
-    def check(name, passed, told=""):
-        outcomes.append(bool(passed))
-        print(f"{'ok  ' if passed else 'FAIL'}  {name}{'' if passed else f': {told}'}", flush=True)
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with Checks() as check, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = Path(folder)
         home, wheels = folder / "home", folder / "wheels"
         home.mkdir(), wheels.mkdir()
@@ -101,8 +84,7 @@ def main():
         for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
             del os.environ[name]
         os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_NO_COMPILE": "1", "PIP_NO_CACHE_DIR": "1"}
-        server = Server(BINARY, home, "--python", PYTHON)
-        try:
+        with Server(BINARY, home, "--python", PYTHON) as server:
             (folder / "trimtab.toml").write_text(PROJECT)
             code, _, err = server.cli("apply", cwd=folder)
             assert code == 0, err
@@ -204,11 +186,6 @@ def main():
             server.stop()
             log = (folder / "server.log").read_text()
             check("the server's log tells of progress", "installing the environment of tiny 1" in log and "is installed" in log, log[-2000:])
-        finally:
-            server.kill()
-    failed = outcomes.count(False)
-    print(f"{len(outcomes) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
 
 
 def command(pid):

@@ -5,7 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,6 +19,21 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def came(condition, limit=LIMIT_S):
+    """What a condition gives: asked again and again until it is true or the time is over."""
+    end = time.monotonic() + limit
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def until(what, condition, limit=LIMIT_S, told=None):
+    """What a condition gives once it is true; else a failure that names what did not come to pass, with what `told` gives then."""
+    found = came(condition, limit)
+    assert found, f"{what} did not come to pass{f': {told()}' if told else ''}"
+    return found
 
 
 def below(parent, words):
@@ -32,8 +49,32 @@ def below(parent, words):
     return found
 
 
+class Checks:
+    """Named checks: each is told as it is made, and all are made, whatever the first ones say. As a context it tells of what was raised, and
+    ends the program with the last line, `N passed, N failed`."""
+
+    def __init__(self):
+        self.outcomes = []
+
+    def __call__(self, name, passed, told=""):
+        self.outcomes.append(bool(passed))
+        print(f"{'ok  ' if passed else 'FAIL'}  {name}{'' if passed else f': {told}'}", flush=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+            self("nothing is raised", False, repr(error))
+        failed = self.outcomes.count(False)
+        print(f"{len(self.outcomes) - failed} passed, {failed} failed", flush=True)
+        sys.exit(1 if failed or error else 0)
+
+
 class Server:
-    """A `trimtab up` on a free port, in one home from start to start. It says where it is when it answers."""
+    """A `trimtab up` on a free port, in one home from start to start. It says where it is when it answers. As a context it is gone after it,
+    whatever happened."""
 
     def __init__(self, binary, home, *options):
         self.binary, self.home, self.options = binary, Path(home), options
@@ -50,6 +91,12 @@ class Server:
             assert line, f"the server did not start: {log.read_text()[-2000:]}"
             text += line
         self.url = json.loads(text)["url"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
 
     def kill(self):
         self.process.kill()

@@ -11,10 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from house import LIMIT_S, Server, below
+from house import Checks, Server, below, until
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 TRAIN = """
@@ -59,92 +58,76 @@ def project(runtime, more=""):
     return '[project]\nname = "onnx"\n' + declared
 
 
-def until(what, condition):
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not come to pass")
+def compare(check, server, folder):
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+    trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    log = folder / "server.log"
+
+    def apply(runtime, more=""):
+        (folder / "trimtab.toml").write_text(project(runtime, more))
+        code, _, err = server.cli("apply", cwd=folder)
+        assert code == 0, err
+
+    def ask(name):
+        return server.ask(f"/serve/{name}/invocations", {"dataframe_records": MIXED if name == "mixed" else ROWS})
+
+    def answers():
+        told = {name: until(name, lambda name=name: (found := ask(name))[0] == 200 and found[1]) for name in NAMES}
+        return {name: one["predictions"] for name, one in told.items()}
+
+    apply("python")
+    by_worker = answers()
+    apply("onnx")
+    lines = lambda: [line for line in log.read_text().splitlines() if "ONNX" in line]  # noqa: E731
+    until("all models", lambda: len(lines()) >= len(NAMES))
+    by_onnx = answers()
+    for name in NAMES:
+        same = all(a == b or (isinstance(a, float) and abs(a - b) <= 1e-5 * max(1, abs(b))) for a, b in zip(by_onnx[name], by_worker[name]))
+        check(f"{name} answers the same", same and len(by_onnx[name]) == 2, f"{by_onnx[name]} {by_worker[name]}")
+    served = {name: next(line for line in lines() if name in line) for name in NAMES}
+    for name in NAMES[:3]:
+        check(f"{name} is served by its copy", "served by its ONNX copy" in served[name], served[name])
+    check("a model that cannot be converted says why", "served by a worker" in served["odd"] and "why" in served["odd"], served["odd"])
+    wrong = [
+        ("a text for a number", "boosted", [{**ROWS[0], "f0": "warm"}]),
+        ("a column too few", "boosted", [{"f0": 1.0}]),
+        ("no row", "boosted", []),
+    ]
+    for what, name, rows in wrong:
+        status, answer = server.ask(f"/serve/{name}/invocations", raw=json.dumps({"dataframe_records": rows}).encode())
+        check(f"{what} is the caller's mistake", 400 <= status < 500, (status, answer))
+    many = json.dumps({"dataframe_records": ROWS * 500}).encode()
+    status, answer = server.ask("/serve/boosted/invocations", raw=many)
+    check("a batch of a thousand rows", status == 200 and answer["predictions"] == by_onnx["boosted"] * 500, status)
+    server.kill()
+    server.start()
+    check("the copies are there after a restart", answers() == by_onnx)
+    apply("onnx", "isolate = true\n")
+    # Until a process has loaded its copy, the one in the server answers.
+    workers = lambda name: server.ask(f"/api/v1/serving/{name}")[1]["versions"][0].get("workers")  # noqa: E731
+    until("a process for each copy", lambda: [workers(name) for name in NAMES[:3]] == [{"ready": 1, "starting": 0}] * 3)
+    children = below(server.process.pid, b"onnx-worker")
+    check("there are three", len(children) == 3, children)
+    check("in a process of its own it answers the same", answers() == by_onnx)
+    status, answer = server.ask("/serve/boosted/invocations", raw=json.dumps({"dataframe_records": [{"f0": "warm"}]}).encode())
+    check("and refuses the same", status == 400, (status, answer))
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    # A death is found by the first who asks, so it was this process that answered.
+    seen = {name: ask(name) for name in NAMES[:3]}
+    check("its death is told by 503", all((status, told.get("code")) == (503, "serve/worker_down") for status, told in seen.values()), seen)
+    check("and it comes back", answers() == by_onnx)
+    fresh = below(server.process.pid, b"onnx-worker")
+    check("as three other processes", len(fresh) == 3 and not set(children) & set(fresh), (children, fresh))
+    server.stop()
 
 
 def main():
-    outcomes = []
-
-    def check(name, passed, told=""):
-        outcomes.append(bool(passed))
-        print(f"{'ok  ' if passed else 'FAIL'}  {name}{'' if passed else f': {told}'}", flush=True)
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with Checks() as check, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = Path(folder)
-        (folder / "home").mkdir()
-        server = Server(BINARY, folder / "home", "--python", PYTHON)
-        environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-        trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
-        assert trained.returncode == 0, trained.stderr[-3000:]
-        log = folder / "server.log"
-
-        def apply(runtime, more=""):
-            (folder / "trimtab.toml").write_text(project(runtime, more))
-            code, _, err = server.cli("apply", cwd=folder)
-            assert code == 0, err
-
-        def ask(name):
-            return server.ask(f"/serve/{name}/invocations", {"dataframe_records": MIXED if name == "mixed" else ROWS})
-
-        def answers():
-            told = {name: until(name, lambda name=name: (found := ask(name))[0] == 200 and found[1]) for name in NAMES}
-            return {name: one["predictions"] for name, one in told.items()}
-
-        apply("python")
-        by_worker = answers()
-        apply("onnx")
-        lines = lambda: [line for line in log.read_text().splitlines() if "ONNX" in line]  # noqa: E731
-        until("all models", lambda: len(lines()) >= len(NAMES))
-        by_onnx = answers()
-        for name in NAMES:
-            same = all(a == b or (isinstance(a, float) and abs(a - b) <= 1e-5 * max(1, abs(b))) for a, b in zip(by_onnx[name], by_worker[name]))
-            check(f"{name} answers the same", same and len(by_onnx[name]) == 2, f"{by_onnx[name]} {by_worker[name]}")
-        served = {name: next(line for line in lines() if name in line) for name in NAMES}
-        for name in NAMES[:3]:
-            check(f"{name} is served by its copy", "served by its ONNX copy" in served[name], served[name])
-        check("a model that cannot be converted says why", "served by a worker" in served["odd"] and "why" in served["odd"], served["odd"])
-        wrong = [
-            ("a text for a number", "boosted", [{**ROWS[0], "f0": "warm"}]),
-            ("a column too few", "boosted", [{"f0": 1.0}]),
-            ("no row", "boosted", []),
-        ]
-        for what, name, rows in wrong:
-            status, answer = server.ask(f"/serve/{name}/invocations", raw=json.dumps({"dataframe_records": rows}).encode())
-            check(f"{what} is the caller's mistake", 400 <= status < 500, (status, answer))
-        many = json.dumps({"dataframe_records": ROWS * 500}).encode()
-        status, answer = server.ask("/serve/boosted/invocations", raw=many)
-        check("a batch of a thousand rows", status == 200 and answer["predictions"] == by_onnx["boosted"] * 500, status)
-        server.kill()
-        server.start()
-        check("the copies are there after a restart", answers() == by_onnx)
-        apply("onnx", "isolate = true\n")
-        # Until a process has loaded its copy, the one in the server answers.
-        workers = lambda name: server.ask(f"/api/v1/serving/{name}")[1]["versions"][0].get("workers")  # noqa: E731
-        until("a process for each copy", lambda: [workers(name) for name in NAMES[:3]] == [{"ready": 1, "starting": 0}] * 3)
-        children = below(server.process.pid, b"onnx-worker")
-        check("there are three", len(children) == 3, children)
-        check("in a process of its own it answers the same", answers() == by_onnx)
-        status, answer = server.ask("/serve/boosted/invocations", raw=json.dumps({"dataframe_records": [{"f0": "warm"}]}).encode())
-        check("and refuses the same", status == 400, (status, answer))
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-        # A death is found by the first who asks, so it was this process that answered.
-        seen = {name: ask(name) for name in NAMES[:3]}
-        check("its death is told by 503", all((status, told.get("code")) == (503, "serve/worker_down") for status, told in seen.values()), seen)
-        check("and it comes back", answers() == by_onnx)
-        fresh = below(server.process.pid, b"onnx-worker")
-        check("as three other processes", len(fresh) == 3 and not set(children) & set(fresh), (children, fresh))
-        server.stop()
-    failed = outcomes.count(False)
-    print(f"{len(outcomes) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        with Server(BINARY, folder / "home", "--python", PYTHON) as server:
+            compare(check, server, folder)
 
 
 main()

@@ -5,7 +5,6 @@
 PYTHON has what python/requirements-test.txt lists. Real workers, real kills. The last line is `N passed, N failed`.
 """
 
-import atexit
 import collections
 import json
 import os
@@ -19,7 +18,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from house import LIMIT_S, Server, below
+from house import LIMIT_S, Checks, Server, below, came
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 PROJECT = """
@@ -65,13 +64,7 @@ for base in (100.0, 200.0):
 mlflow.MlflowClient().set_registered_model_alias("paced", "champion", 1)
 """
 
-outcomes = []
-
-
-def check(name, passed, told=""):
-    outcomes.append(bool(passed))
-    if not passed:
-        print(f"FAIL  {name}: {told}", flush=True)
+check = Checks()
 
 
 def send(url, x=1.0, wait=0.0, raw=None, path="/serve/paced/invocations", **more):
@@ -112,23 +105,13 @@ class Load:
     def more(self, count):
         """Waits for so many answers more."""
         wanted = len(self.answers) + count
-        check(f"{count} answers more", until(lambda: len(self.answers) >= wanted), len(self.answers))
+        check(f"{count} answers more", came(lambda: len(self.answers) >= wanted), len(self.answers))
 
     def end(self):
         self.over.set()
         for thread in self.threads:
             thread.join()
         return self.answers
-
-
-def until(what, limit=LIMIT_S):
-    """Waits until it is so: the answer, or what was last seen."""
-    end = time.monotonic() + limit
-    while True:
-        seen = what()
-        if seen or time.monotonic() > end:
-            return seen
-        time.sleep(0.05)
 
 
 def version_of(url):
@@ -162,7 +145,7 @@ def swap(server):
     load.more(60)
     for number in (2, 1, 2):
         champion(server, number)
-        check(f"a swap to {number} comes", until(lambda number=number: version_of(server.url) == number))
+        check(f"a swap to {number} comes", came(lambda number=number: version_of(server.url) == number))
     answers = load.end()
     check("a swap under load drops no request", len(answers) > 100 and all(status == 200 for _, _, status, *_ in answers), codes(answers))
     right = all(answer["predictions"] == [x + 100 * answer["model_version"]] for _, x, status, answer, _, _ in answers if status == 200)
@@ -176,7 +159,7 @@ def kill(server):
     for _ in range(2):
         for process in workers(server):
             os.kill(process, signal.SIGKILL)
-        check("the killed worker comes back", until(lambda: version_of(server.url) == 2))
+        check("the killed worker comes back", came(lambda: version_of(server.url) == 2))
         load.more(20)
     answers = load.end()
     seen = codes(answers)
@@ -190,20 +173,20 @@ def kill(server):
     # A model that ends its own process.
     status, answer, headers, _ = send(server.url, x=-999)
     check("a model that ends its process", (status, answer.get("code")) == (503, "serve/worker_down"), (status, answer))
-    check("comes back too", until(lambda: version_of(server.url) == 2))
+    check("comes back too", came(lambda: version_of(server.url) == 2))
     # A start takes as long as the last one did: the caller that comes meanwhile is told so.
     killed = answering(server)
     os.kill(killed, signal.SIGKILL)
     status, answer, headers, _ = send(server.url)
     told = (status, answer.get("code")) == (503, "serve/worker_down") and int(headers["Retry-After"]) >= 1
     check("who comes meanwhile is told when it is back", told, (status, answer, dict(headers)))
-    check("and it is back, as another process", until(lambda: answering(server) not in (None, killed)), killed)
+    check("and it is back, as another process", came(lambda: answering(server) not in (None, killed)), killed)
 
 
 def deadline(server):
     status, answer, _, took = send(server.url, wait=8)
     check("a deadline is kept", status == 504 and answer["code"] == "serve/deadline" and 1.5 < took < 3.5, (status, answer, took))
-    check("a model that hangs is replaced", until(lambda: version_of(server.url) == 2))
+    check("a model that hangs is replaced", came(lambda: version_of(server.url) == 2))
     # One that waits in the queue for most of its deadline does not cost the worker its life.
     before = answering(server)
     first = threading.Thread(target=send, args=(server.url,), kwargs={"wait": 1.6})
@@ -212,7 +195,7 @@ def deadline(server):
     status, answer, _, took = send(server.url, wait=1.0)
     first.join()
     check("a request that waited too long", status in (429, 504) and took < 2.6, (status, answer, took))
-    after = until(lambda: answering(server), 5)
+    after = came(lambda: answering(server), 5)
     check("does not kill the worker", before and after == before, (before, after))
 
 
@@ -232,7 +215,7 @@ def queue(server):
     check("at once", all(took < 1 for *_, took in refused), max((took for *_, took in refused), default=0))
     waits = {int(headers["Retry-After"]) for _, headers, _ in refused}
     check("Retry-After is the queue's", waits and min(waits) >= 2 and max(waits) <= 10, waits)
-    check("its end is seen", until(lambda: version_of(server.url) == 2))
+    check("its end is seen", came(lambda: version_of(server.url) == 2))
 
 
 def params(server):
@@ -301,7 +284,7 @@ def grpc(server):
             check(f"grpc: {what}", False, "an answer")
         except InferenceServerException as error:
             check(f"grpc: {what}", error.status() == expected and "(" in error.message(), (error.status(), error.message()))
-    check("grpc: after it", until(lambda: version_of(server.url) == 2))
+    check("grpc: after it", came(lambda: version_of(server.url) == 2))
     client.close()
 
 
@@ -335,7 +318,7 @@ def watched(server, folder):
             send(server.url, wait=0.1)
         return len(incidents()) > before
 
-    check("watch: an incident opens", until(slow), incidents())
+    check("watch: an incident opens", came(slow), incidents())
     opened = incidents()[before:]
     told = len(opened) == 1 and opened[0]["system"] and opened[0]["rule"] == "latency_p90 < 60ms for 1m" and "ms in a minute" in opened[0]["why"]
     check("watch: it says what does not hold", told, opened)
@@ -351,7 +334,7 @@ def watched(server, folder):
     code, _, err = server.cli("apply", cwd=write(folder, 'watch = ["latency_99 < 60ms"]'))
     check("watch: a mistake", code == 2 and "did you mean `latency_p99`" in err, err)
     server.cli("apply", cwd=write(folder, ""))
-    check("watch: the incident is closed", until(lambda: all(one["state"] == "resolved" for one in incidents())), incidents())
+    check("watch: the incident is closed", came(lambda: all(one["state"] == "resolved" for one in incidents())), incidents())
     check("watch: exactly one was opened", len(incidents()) == before + 1, incidents())
 
 
@@ -363,10 +346,10 @@ def write(folder, settings, deadline="2s"):
 
 def declare(server, folder, settings, deadline="2s"):
     """Settings of serving; the version is loaded anew where they change how it runs, and the old worker answers until the new one is there."""
-    before = until(lambda: answering(server))
+    before = came(lambda: answering(server))
     code, _, err = server.cli("apply", cwd=write(folder, settings, deadline))
     check(f"{settings} is taken", code == 0, err)
-    check(f"{settings} comes", until(lambda: answering(server) not in (None, before)), before)
+    check(f"{settings} comes", came(lambda: answering(server) not in (None, before)), before)
 
 
 def scale(server, folder):
@@ -374,41 +357,37 @@ def scale(server, folder):
     declare(server, folder, 'scale = { min = 0, max = 3, target = 1, idle = "1s" }', "20s")
     served = lambda: server.ask("/api/v1/serving/paced")[1]["versions"][0]["workers"]["ready"]  # noqa: E731
     busy = Load(server.url, callers=8, wait=0.2)
-    check("scale: workers come with a rush", until(lambda: served() == 3), served())
+    check("scale: workers come with a rush", came(lambda: served() == 3), served())
     answers = busy.end()
     check("scale: nobody was refused", all(status == 200 for _, _, status, *_ in answers), codes(answers))
-    check("scale: the last one goes", until(lambda: served() == 0, 120), served())
+    check("scale: the last one goes", came(lambda: served() == 0, 120), served())
     status, answer, _, took = send(server.url)
     check("scale: a first request waits for a worker", status == 200 and took < 20, (status, answer, took))
 
 
 def main():
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with check, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         project = Path(folder) / "project"
         project.mkdir()
         (project / "trimtab.toml").write_text(PROJECT.replace("PYTHON", PYTHON))
-        server = Server(BINARY, Path(folder) / "home")
-        atexit.register(server.stop)
-        code, told, errors = server.cli("apply", cwd=project)
-        assert code == 0, told + errors
-        environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-        trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300)
-        assert trained.returncode == 0, trained.stderr[-3000:]
-        check("the model is served", until(lambda: version_of(server.url) == 1))
-        for part in (swap, kill, deadline, queue, params, limits, grpc):
-            part(server)
-        batch(server, Path(folder))
-        watched(server, Path(folder))
-        scale(server, Path(folder))
-        server.stop()
-        server.start()
-        used = server.ask("/api/v1/compute/usage?by=model")[1]["items"]
-        told = [one for one in used if one["name"] == "paced" and one["serving"]]
-        check("what workers used is counted", len(told) == 1 and told[0]["cpu_seconds"] > 0.5 and told[0]["attempts"] >= 5, used)
-        server.stop()
-    failed = outcomes.count(False)
-    print(f"{len(outcomes) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        with Server(BINARY, Path(folder) / "home") as server:
+            code, told, errors = server.cli("apply", cwd=project)
+            assert code == 0, told + errors
+            environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+            trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300)
+            assert trained.returncode == 0, trained.stderr[-3000:]
+            check("the model is served", came(lambda: version_of(server.url) == 1))
+            for part in (swap, kill, deadline, queue, params, limits, grpc):
+                part(server)
+            batch(server, Path(folder))
+            watched(server, Path(folder))
+            scale(server, Path(folder))
+            server.stop()
+            server.start()
+            used = server.ask("/api/v1/compute/usage?by=model")[1]["items"]
+            told = [one for one in used if one["name"] == "paced" and one["serving"]]
+            check("what workers used is counted", len(told) == 1 and told[0]["cpu_seconds"] > 0.5 and told[0]["attempts"] >= 5, used)
+            server.stop()
 
 
 main()

@@ -6,16 +6,17 @@ PYTHON has what python/requirements-test.txt lists. Starts both servers. A diffe
 The last line is `N passed, N failed`.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 
-from house import Server, free_port
+from house import Checks, Server, free_port, until
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 TRAIN = """
@@ -125,17 +126,24 @@ class Genuine:
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log, start_new_session=True)
         self.url = f"http://127.0.0.1:{self.port}/invocations"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5)
-                return
-            except OSError:
-                assert self.process.poll() is None, "the genuine server ended"
-                time.sleep(0.2)
-        raise AssertionError("the genuine server does not answer")
 
-    def stop(self):
-        os.killpg(self.process.pid, 15)
+    def __enter__(self):
+        try:
+            until("the genuine server answers", self.answers, 120)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def answers(self):
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5)
+        except OSError:
+            assert self.process.poll() is None, "the genuine server ended"
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait()
 
 
@@ -153,13 +161,9 @@ def several(server, folder, check):
     )
     code, _, err = server.cli("apply", cwd=folder)
     check("one is chosen", code == 0, err)
-    for _ in range(300):
-        if ask(pair, body)[0] == ask(shares, body)[0] == 200:
-            break
-        time.sleep(0.2)
-    genuine = Genuine(os.path.join(folder, "pair"))
-    ours, theirs = ask(pair, body)[1], ask(genuine.url, body)[1]
-    genuine.stop()
+    until("both answer", lambda: ask(pair, body)[0] == ask(shares, body)[0] == 200)
+    with Genuine(os.path.join(folder, "pair")) as genuine:
+        ours, theirs = ask(pair, body)[1], ask(genuine.url, body)[1]
     check("values with names are records", ours["predictions"] == theirs["predictions"], f"{ours}; {theirs}")
     expected = json.loads((Path(folder) / "shares.json").read_text())
     ours = ask(shares, body)[1]
@@ -180,52 +184,43 @@ def several(server, folder, check):
     check("and how much", ours["outputs"] == [{"name": "predict", "datatype": "FP64", "shape": [-1, 3]}], ours)
 
 
+def against(check, server, genuine, name):
+    """One model, every shape of a request."""
+    url = f"{server.url}/serve/{name}/invocations"
+    until(f"{name} answers", lambda: ask(url, {"inputs": ROWS})[0] == 200)
+    for shape, body in shapes(name == "named"):
+        (status, ours), (expected, theirs) = ask(url, body), ask(genuine.url, body)
+        same = status == expected and (status != 200 or close(ours["predictions"], theirs["predictions"]))
+        check(f"{name}, {shape}", same, f"ours {status} {ours}; MLflow's {expected} {theirs}")
+    if name == "named":
+        table = ("temp,hr,hum\n" + "\n".join(",".join(map(str, row)) for row in ROWS)).encode()
+        (status, ours), (expected, theirs) = ask(url, table, "text/csv"), ask(genuine.url, table, "text/csv")
+        check("named, CSV", status == expected == 200 and close(ours["predictions"], theirs["predictions"]), f"{ours}; {theirs}")
+        for what, body in WRONG.items():
+            (status, ours), (expected, theirs) = ask(url, body), ask(genuine.url, body)
+            told = ours.get("message") and ours.get("error_code") == theirs.get("error_code")
+            check(f"wrong: {what}", 400 <= status < 500 and 400 <= expected < 500 and told, f"ours {status} {ours}; MLflow's {expected} {theirs}")
+        for what, (body, mine, its, why) in MEANT.items():
+            status, expected = ask(url, body)[0], ask(genuine.url, body)[0]
+            check(f"meant: {what}", (status, expected) == (mine, its), f"ours {status}, MLflow's {expected}, though {why}")
+        tensors = [{"name": name, "datatype": "FP64", "shape": [2], "data": [row[at] for row in ROWS]} for at, name in enumerate(NAMES)]
+        status, ours = ask(f"{server.url}/v2/models/{name}/infer", {"inputs": tensors})
+        theirs = ask(genuine.url, {"dataframe_split": {"columns": NAMES, "data": ROWS}})[1]
+        check("the same by V2", status == 200 and close(ours["outputs"][0]["data"], theirs["predictions"]), f"{ours}; {theirs}")
+
+
 def main():
-    outcomes = []
-
-    def check(name, passed, told):
-        outcomes.append(passed)
-        if not passed:
-            print(f"FAIL  {name}: {told}", flush=True)
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with Checks() as check, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = os.path.join(folder, "home")
-        server = Server(BINARY, home, "--python", PYTHON)
-        environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-        trained = subprocess.run([PYTHON, "-c", TRAIN, folder, json.dumps(ROWS)], env=environment, capture_output=True, text=True, timeout=300)
-        assert trained.returncode == 0, trained.stderr[-3000:]
-        for name in ("named", "table"):
-            genuine = Genuine(os.path.join(folder, name))
-            url = f"{server.url}/serve/{name}/invocations"
-            for _ in range(300):
-                if ask(url, {"inputs": ROWS})[0] == 200:
-                    break
-                time.sleep(0.2)
-            for shape, body in shapes(name == "named"):
-                (status, ours), (expected, theirs) = ask(url, body), ask(genuine.url, body)
-                same = status == expected and (status != 200 or close(ours["predictions"], theirs["predictions"]))
-                check(f"{name}, {shape}", same, f"ours {status} {ours}; MLflow's {expected} {theirs}")
-            if name == "named":
-                table = ("temp,hr,hum\n" + "\n".join(",".join(map(str, row)) for row in ROWS)).encode()
-                (status, ours), (expected, theirs) = ask(url, table, "text/csv"), ask(genuine.url, table, "text/csv")
-                check("named, CSV", status == expected == 200 and close(ours["predictions"], theirs["predictions"]), f"{ours}; {theirs}")
-                for what, body in WRONG.items():
-                    (status, ours), (expected, theirs) = ask(url, body), ask(genuine.url, body)
-                    told = ours.get("message") and ours.get("error_code") == theirs.get("error_code")
-                    check(f"wrong: {what}", 400 <= status < 500 and 400 <= expected < 500 and told, f"ours {status} {ours}; MLflow's {expected} {theirs}")
-                for what, (body, mine, its, why) in MEANT.items():
-                    status, expected = ask(url, body)[0], ask(genuine.url, body)[0]
-                    check(f"meant: {what}", (status, expected) == (mine, its), f"ours {status}, MLflow's {expected}, though {why}")
-                tensors = [{"name": name, "datatype": "FP64", "shape": [2], "data": [row[at] for row in ROWS]} for at, name in enumerate(NAMES)]
-                status, ours = ask(f"{server.url}/v2/models/{name}/infer", {"inputs": tensors})
-                theirs = ask(genuine.url, {"dataframe_split": {"columns": NAMES, "data": ROWS}})[1]
-                check("the same by V2", status == 200 and close(ours["outputs"][0]["data"], theirs["predictions"]), f"{ours}; {theirs}")
-            genuine.stop()
-        several(server, folder, check)
-        server.stop()
-    failed = outcomes.count(False)
-    print(f"{len(outcomes) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        with Server(BINARY, home, "--python", PYTHON) as server:
+            environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+            trained = subprocess.run([PYTHON, "-c", TRAIN, folder, json.dumps(ROWS)], env=environment, capture_output=True, text=True, timeout=300)
+            assert trained.returncode == 0, trained.stderr[-3000:]
+            for name in ("named", "table"):
+                with Genuine(os.path.join(folder, name)) as genuine:
+                    against(check, server, genuine, name)
+            several(server, folder, check)
+            server.stop()
 
 
 main()
