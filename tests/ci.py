@@ -32,7 +32,7 @@ from openlineage.client.generated.parent_run import ParentRunFacet
 from openlineage.client.generated.parent_run import Run as ParentRun
 from openlineage.client.generated.processing_engine_run import ProcessingEngineRunFacet
 
-from house import Server
+from house import Server, until
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 SECRET, TOKEN = "it is a secret to everybody", "a-token-that-nobody-shall-read"
@@ -173,13 +173,8 @@ class House:
 
     def told(self, commit, state, seconds=60):
         """The statuses of a commit once the last is this one."""
-        end = time.monotonic() + seconds
-        while True:
-            statuses = self.sink.statuses(commit)
-            if statuses and statuses[-1]["state"] == state:
-                return statuses
-            assert time.monotonic() < end, f"no {state}: {statuses}, {self.server.ask('/api/v1/events?limit=50')}"
-            time.sleep(0.1)
+        ends = lambda: (statuses := self.sink.statuses(commit)) and statuses[-1]["state"] == state and statuses  # noqa: E731
+        return until(state, ends, seconds, lambda: (self.sink.statuses(commit), self.server.ask("/api/v1/events?limit=50")))
 
     def badge(self, path="/badge/ci.svg"):
         with urllib.request.urlopen(self.server.url + path, timeout=30) as answer:
@@ -227,10 +222,7 @@ def a_push_is_checked_and_told(folder):
         assert [status["state"] for status in statuses] == ["pending", "success"], statuses
         assert house.badge() == "ci: passing" and house.badge("/badge/ci.svg?branch=other") == "ci: no run"
         # The report comes after the state.
-        end = time.monotonic() + 30
-        while len(house.sink.comments()) < 2:
-            assert time.monotonic() < end, house.sink.comments()
-            time.sleep(0.1)
+        until("both reports", lambda: len(house.sink.comments()) >= 2, 30, house.sink.comments)
         comments = dict(house.sink.comments())
         assert "**failed**" in comments[f"/repos/ann/checked/commits/{bad}/comments"]["body"]
         assert "1 passed" not in comments[f"/repos/ann/checked/commits/{good}/comments"]["body"]
@@ -278,13 +270,12 @@ def what_is_not_signed_or_not_meant_starts_nothing(folder):
         request = {"action": "opened", "number": 7, "pull_request": {"head": head, "base": base, "user": {"login": "eve"}}}
         assert house.hook("pull_request", request, "5")[0] == 202
         assert house.push("1" * 40, "6")[0] == 202
-        end = time.monotonic() + 30
-        skipped = []
-        while len(skipped) < 2:
-            assert time.monotonic() < end, skipped
-            events = house.server.ask("/api/v1/events?limit=500")[1]["items"]
-            skipped = [event["sentence"] for event in events if "not in the remote" in event["sentence"] or "another repository" in event["sentence"]]
-            time.sleep(0.1)
+
+        def skipped():
+            said = [event["sentence"] for event in house.server.ask("/api/v1/events?limit=500")[1]["items"]]
+            return [one for one in said if "not in the remote" in one or "another repository" in one]
+
+        until("both are skipped", lambda: len(skipped()) >= 2, 30, skipped)
         assert len(house.runs()) == 1
 
         # One of the own repository does, and the host is told although it was down for a moment.
@@ -292,16 +283,12 @@ def what_is_not_signed_or_not_meant_starts_nothing(folder):
         request["number"] = 8
         house.sink.failures = 2
         assert house.hook("pull_request", request, "7")[0] == 202
-        end = time.monotonic() + 60
-        while not any(path == "/repos/ann/checked/issues/8/comments" for path, _ in house.sink.comments()):
-            assert time.monotonic() < end, house.sink.comments()
-            time.sleep(0.1)
+        reported = lambda: any(path == "/repos/ann/checked/issues/8/comments" for path, _ in house.sink.comments())  # noqa: E731
+        until("the report", reported, 60, house.sink.comments)
         git(house.project, "tag", "-a", "v1", "-m", "one")
         assert house.hook("create", {"ref": "v1", "ref_type": "tag", "sender": {"login": "ann"}}, "8")[0] == 202
-        end = time.monotonic() + 60
-        while not any(run["trigger"].get("event") == "tag" and run["state"] == "succeeded" for run in house.runs()):
-            assert time.monotonic() < end, house.runs()
-            time.sleep(0.1)
+        tagged = lambda: any(run["trigger"].get("event") == "tag" and run["state"] == "succeeded" for run in house.runs())  # noqa: E731
+        until("the tag's run", tagged, 60, house.runs)
     finally:
         house.server.stop()
 
@@ -379,12 +366,9 @@ def lineage_is_told_as_openlineage_has_it(folder):
             (project / "trimtab.toml").write_text(LINEAGE.replace("TO", to))
             assert server.cli("apply", cwd=project)[0] == 0
             assert server.cli("pipeline", "run", "p")[0] == 1
-            end = time.monotonic() + 30
-            told = []
-            while not told or told[-1]["eventType"] != "FAIL" or told[-1]["job"]["name"] != "p":
-                assert time.monotonic() < end, told
-                time.sleep(0.1)
-                told = read() if to.startswith("http") or (project / "lineage.jsonl").exists() else []
+            given = lambda: read() if to.startswith("http") or (project / "lineage.jsonl").exists() else []  # noqa: E731
+            ends = lambda: (told := given()) and told[-1]["eventType"] == "FAIL" and told[-1]["job"]["name"] == "p" and told  # noqa: E731
+            told = until("the pipeline's end", ends, 30, given)
             events = [typed(event) for event in told]
             assert all(event.job.namespace == "told" for event in events)
             kinds = [(event.job.name, event.eventType.value) for event in events]
@@ -400,14 +384,13 @@ def lineage_is_told_as_openlineage_has_it(folder):
         sink.server.server_close()
         began = time.monotonic()
         assert server.cli("pipeline", "rerun", "p-2")[0] == 1 and time.monotonic() - began < 20
-        end = time.monotonic() + 30
-        while True:
+
+        def dropped():
             with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as page:
-                dropped = [line for line in page.read().decode().splitlines() if line.startswith("trimtab_lineage_dropped_total")]
-            if dropped and int(dropped[0].split()[1]) > 0:
-                break
-            assert time.monotonic() < end, dropped
-            time.sleep(0.2)
+                lines = [line for line in page.read().decode().splitlines() if line.startswith("trimtab_lineage_dropped_total")]
+            return lines and int(lines[0].split()[1]) > 0
+
+        until("what was dropped is counted", dropped, 30)
     finally:
         server.stop()
 

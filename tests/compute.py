@@ -8,12 +8,11 @@ import json
 import os
 import sys
 import tempfile
-import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from house import LIMIT_S, Server
+from house import Server, until
 
 BINARY = os.path.abspath(sys.argv[1])
 
@@ -38,16 +37,6 @@ def apply(running, text):
     (running.project / "trimtab.toml").write_text(text)
     code, _, err = running.cli("apply", cwd=running.project)
     assert code == 0, err
-
-
-def wait_for(what, condition):
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come to pass")
 
 
 def ask(running, pipeline):
@@ -80,9 +69,9 @@ def test_the_urgent_go_first_and_nobody_takes_more_than_the_quota():
     )
     with server(text) as s:
         ids = [ask(s, "first")]
-        wait_for("the first", lambda: len(s.ask("/api/v1/compute")[1]["running"]) == 1)
+        until("the first", lambda: len(s.ask("/api/v1/compute")[1]["running"]) == 1)
         ids += [ask(s, name) for name in ("second", "usual", "now")]
-        state = wait_for("all", lambda: (found := s.ask("/api/v1/compute")[1]) and len(found["running"]) + len(found["waiting"]) == 4 and found)
+        state = until("all", lambda: (found := s.ask("/api/v1/compute")[1]) and len(found["running"]) + len(found["waiting"]) == 4 and found)
         assert {job["what"] for job in state["running"]} == {"step s of first-1", "step s of now-1"}, state
         why = {job["what"]: job["why"] for job in state["waiting"]}
         assert why == {"step s of second-1": "team risk holds all it may: the job asks for 1 cpu", "step s of usual-1": "2 cpu are not free"}, why
@@ -90,7 +79,7 @@ def test_the_urgent_go_first_and_nobody_takes_more_than_the_quota():
         assert code == 0 and len(json.loads(out)) == 2
         (s.project / "go").touch()
         for id in ids:
-            assert wait_for(id, lambda: ended(s, id))["state"] == "succeeded"
+            assert until(id, lambda: ended(s, id))["state"] == "succeeded"
         assert s.ask("/api/v1/compute")[1]["cpu_used"] == 0
 
 
@@ -100,10 +89,10 @@ def test_a_gpu_has_one_holder_and_who_asked_for_none_sees_none():
     )
     with server(text) as s:
         ids = [ask(s, name) for name in ("one", "two")]
-        wait_for("both", lambda: len(s.ask("/api/v1/compute")[1]["running"]) == 2)
+        until("both", lambda: len(s.ask("/api/v1/compute")[1]["running"]) == 2)
         (s.project / "go").touch()
         ids.append(ask(s, "none"))
-        shown = {id: wait_for(id, lambda: ended(s, id)) for id in ids}
+        shown = {id: until(id, lambda: ended(s, id)) for id in ids}
         order = sorted((s.project / "order").read_text().split("\n"))
         assert {line.split()[1] for line in order if line.startswith(("one", "two"))} == {"GPU-a", "GPU-b"}, order
         assert "none-1" in order, order

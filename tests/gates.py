@@ -27,7 +27,7 @@ from scipy import stats
 from sklearn import metrics
 
 import browser
-from house import Server, below
+from house import Server, below, until
 
 BINARY, PYTHON = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 FIXTURES = Path(__file__).parent / "../crates/stats/tests/gates/expected.json"
@@ -268,7 +268,7 @@ def people_and_canaries_let_versions_out(folder):
         code, _, err = on("model", "approve", "sales@1", "--reason", "again", actor="ann")
         assert code == 6 and "approval/twice" in err, err
         assert good("model", "approve", "sales@1", "--reason", "looks right", actor="bob")["state"] == "approved"
-        wait(lambda: good("rollout", "status", "sales")["champion"] == 1)
+        until("version 1 is champion", lambda: good("rollout", "status", "sales")["champion"] == 1, 30)
         # The second: as good, so it passes; two people; then a canary that shares by entity.
         expect(0, on(*train, "-p", "off=0.01"))
         report = json.loads(expect(0, on("gate", "run", "sales@2", "--json")))
@@ -278,10 +278,10 @@ def people_and_canaries_let_versions_out(folder):
         assert {part["name"] for part in found["no_worse_slice(city_id)"]["slices"]} == {f"city_id = c{n}" for n in range(4)}
         for who in ("ann", "bob"):
             good("model", "approve", "sales@2", "--reason", "as good", actor=who)
-        wait(lambda: good("rollout", "status", "sales")["state"] == "canary")
+        until("the rollout is a canary", lambda: good("rollout", "status", "sales")["state"] == "canary", 30)
         ask = lambda city: server.ask("/serve/sales/invocations", {"dataframe_records": [{"city_id": city}]})  # noqa: E731
         roles = lambda: {part["role"] for model in good("status")["serving"] for part in model["versions"]}  # noqa: E731
-        wait(lambda: "canary" in roles())
+        until("the canary answers", lambda: "canary" in roles(), 30)
         first = {}
         for city in (f"c{n}" for n in range(24)):
             status, answer = ask(city)
@@ -293,7 +293,7 @@ def people_and_canaries_let_versions_out(folder):
         server.kill()
         server.start()
         own = next(city for city, version in first.items() if version == 2)
-        wait(lambda: ask(own)[1]["model_version"] == 2 and good("rollout", "status", "sales")["champion"] == 2, 60)
+        until("version 2 is champion", lambda: ask(own)[1]["model_version"] == 2 and good("rollout", "status", "sales")["champion"] == 2, 60)
         # The third is worse: refused, then set aside by name and reason.
         expect(0, on(*train, "-p", "off=40"))
         code, out, _ = on("gate", "run", "sales@3", "-o", "md")
@@ -302,17 +302,17 @@ def people_and_canaries_let_versions_out(folder):
         assert code == 4 and "approval/not_passed" in err and "--override" in err, err
         for who in ("eve", "bob"):
             good("model", "approve", "sales@3", "--override", "--reason", "a test of the brakes", actor=who)
-        wait(lambda: good("rollout", "status", "sales")["state"] == "canary")
-        wait(lambda: "canary" in roles())
+        until("the rollout is a canary", lambda: good("rollout", "status", "sales")["state"] == "canary", 30)
+        until("the canary answers", lambda: "canary" in roles(), 30)
         good("rollout", "abort", "sales", "--reason", "enough", actor="ann")
         assert good("rollout", "status", "sales")["state"] == "none"
         # The champion's, that of the champion before, and the spare: a load would take that and start another.
         workers = lambda: set(below(server.process.pid, b"A model worker"))  # noqa: E731
-        wait(lambda: roles() == {"champion"} and len(workers()) == 3)
+        until("only champions are loaded", lambda: roles() == {"champion"} and len(workers()) == 3, 30)
         began, before = time.monotonic(), workers()
         status, answer = server.ask("/api/v1/models/sales/rollback", {})
         assert status == 200 and answer["version"] == 1, (status, answer)
-        wait(lambda: ask(own)[1]["model_version"] == 1)
+        until("version 1 answers", lambda: ask(own)[1]["model_version"] == 1, 30)
         took = time.monotonic() - began
         assert all(ask(city)[1]["model_version"] == 1 for city in first)
         assert workers() == before, ("the champion before is still loaded: no worker is started", before, workers())
@@ -322,11 +322,11 @@ def people_and_canaries_let_versions_out(folder):
         expect(0, on("gate", "run", "sales@4", "--json"))
         for who in ("ann", "bob"):
             good("model", "approve", "sales@4", "--reason", "as good", actor=who)
-        wait(lambda: "canary" in roles())
+        until("the canary answers", lambda: "canary" in roles(), 30)
         brake.write_text("on")
         answers = [ask(city) for city in first]
         assert len(answers) == 24 and all(status == 200 and answer["model_version"] == 1 for status, answer in answers), answers
-        wait(lambda: good("rollout", "status", "sales")["state"] == "none")
+        until("the canary is given up", lambda: good("rollout", "status", "sales")["state"] == "none", 30)
         given_up = [event["sentence"] for event in good("events", "--limit", "1000")["items"] if event["sentence"].startswith("the rollout of")][-1]
         assert "sales version 4 was given up" in given_up and "error_rate" in given_up, given_up
         brake.unlink()
@@ -334,7 +334,7 @@ def people_and_canaries_let_versions_out(folder):
             if restarted:
                 server.kill()
                 server.start()
-                wait(lambda: ask(own)[0] == 200)
+                until("it answers again", lambda: ask(own)[0] == 200, 30)
             assert {ask(city)[1]["model_version"] for city in first} == {1}, "the weight is 0"
             assert good("rollout", "status", "sales")["state"] == "none" and roles() <= {"champion"}, roles()
         with urllib.request.urlopen(f"{server.url}/models/sales/versions/3/card.md", timeout=60) as answer:
@@ -362,14 +362,6 @@ def fetch(server, form):
 def expect(code, done):
     assert done[0] == code, f"exit {done[0]} instead of {code}: {done[1][-1500:]} {done[2][-1500:]}"
     return done[1]
-
-
-def wait(holds, seconds=30):
-    """Reactions follow the log on their own: looked at until they have."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.1)
 
 
 def main():

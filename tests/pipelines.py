@@ -27,7 +27,7 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from house import LIMIT_S, Server
+from house import LIMIT_S, Server, until
 
 BINARY = os.path.abspath(sys.argv[1])
 
@@ -63,16 +63,6 @@ def run(running, pipeline, *params, expect=0):
 
 def states(shown):
     return {step["name"]: step["state"] for step in shown["steps"]}
-
-
-def wait_for(what, condition):
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come to pass")
 
 
 def alive(pid):
@@ -169,10 +159,10 @@ params = { how = "{params.how}" }
         for part in ("pipeline outer, step call, attempt 1", "pipeline run outer-1.call failed", "pipeline inner, step work, attempt 1: exit 3", "because"):
             assert part in err, err
         asked = s.ask("/api/v1/pipelines/outer/runs", {"params": {"how": "hang"}, "trigger": "command"})[1]
-        pid = int(wait_for("the inner step", lambda: (s.project / "inner.pid").exists() and (s.project / "inner.pid").read_text().strip()))
+        pid = int(until("the inner step", lambda: (s.project / "inner.pid").exists() and (s.project / "inner.pid").read_text().strip()))
         s.ask(f"/api/v1/pipeline-runs/{asked['pipeline_run']}/cancel", {})
         ended = lambda id: s.ask(f"/api/v1/pipeline-runs/{id}")[1]
-        wait_for("the end", lambda: ended(asked["pipeline_run"])["state"] == "cancelled")
+        until("the end", lambda: ended(asked["pipeline_run"])["state"] == "cancelled")
         assert ended(f"{asked['pipeline_run']}.call")["state"] == "cancelled" and not alive(pid)
 
 
@@ -196,7 +186,7 @@ def test_kills_at_any_moment_lose_no_step_and_repeat_none_that_was_done():
             done_before.update({name: ran.count(name.replace("[", "").replace("]", "")) for name in done if name not in done_before})
             s.kill()
             s.start()
-        shown = wait_for("the end", lambda: (found := s.ask(f"/api/v1/pipeline-runs/{id}")[1])["state"] not in ("queued", "running") and found)
+        shown = until("the end", lambda: (found := s.ask(f"/api/v1/pipeline-runs/{id}")[1])["state"] not in ("queued", "running") and found)
         assert shown["state"] == "succeeded", shown["error"]
         assert all(step["state"] == "succeeded" for step in shown["steps"]), states(shown)
         ran = (s.project / "ran").read_text().split()

@@ -16,7 +16,7 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from house import LIMIT_S, Server
+from house import LIMIT_S, Server, until
 
 BINARY = os.path.abspath(sys.argv[1])
 
@@ -42,16 +42,6 @@ def apply(running, text):
     (running.project / "trimtab.toml").write_text(text)
     code, out, err = running.cli("apply", cwd=running.project)
     assert code == 0, err
-
-
-def wait_for(what, condition):
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not come to pass")
 
 
 def alive(pid):
@@ -263,14 +253,14 @@ def test_a_sweep_killed_half_way_repeats_no_trial_and_hands_on_the_best():
         path = f"/api/v1/pipeline-runs/{asked['pipeline_run']}"
         step = lambda name="search": next(one for one in s.ask(path)[1]["steps"] if one["name"] == name)
         ran = lambda: [line.split() for line in (s.project / "count").read_text().splitlines()]
-        wait_for("three trials", lambda: len((step().get("sweep") or {"trials": []})["trials"]) == 3)
-        wait_for("the fourth", lambda: len(ran()) == 4)
+        until("three trials", lambda: len((step().get("sweep") or {"trials": []})["trials"]) == 3)
+        until("the fourth", lambda: len(ran()) == 4)
         left = next(pid for x, pid in ran() if x == "2.0")
         s.kill()
         s.start()
-        wait_for("the trial that was left running to be ended", lambda: not alive(left))
+        until("the trial that was left running to be ended", lambda: not alive(left))
         (s.project / "go").touch()
-        wait_for("the end", lambda: s.ask(path)[1]["state"] == "succeeded")
+        until("the end", lambda: s.ask(path)[1]["state"] == "succeeded")
         counts = {x: sum(x == other for other, _ in ran()) for x, _ in ran()}
         assert counts == {"3.0": 1, "1.0": 1, "4.0": 2, "2.0": 2}, f"measured trials do not run again: {counts}"
         assert (s.project / "best").read_text() == "1.0"
@@ -308,10 +298,10 @@ def test_cancel_ends_the_whole_tree():
     with server(STEPS.format(second=second, more="")) as s:
         _, asked = s.ask("/api/v1/pipelines/p/runs", {})
         child = s.project / "child"
-        wait_for("the step's child", lambda: child.exists() and child.read_text().strip())
+        until("the step's child", lambda: child.exists() and child.read_text().strip())
         run = asked.get("id") or asked["pipeline_run"]
         assert s.cli("pipeline", "cancel", run)[0] == 0
-        wait_for("the end", lambda: s.ask(f"/api/v1/pipeline-runs/{run}")[1]["state"] == "cancelled")
+        until("the end", lambda: s.ask(f"/api/v1/pipeline-runs/{run}")[1]["state"] == "cancelled")
         assert not alive(child.read_text().strip()) and not alive((s.project / "daemon").read_text().strip())
 
 
@@ -323,16 +313,16 @@ def test_kill_9_loses_nothing_that_was_acknowledged():
         _, asked = s.ask("/api/v1/pipelines/p/runs", {})
         run = asked.get("id") or asked["pipeline_run"]
         pid = s.project / "pid"
-        wait_for("the second step", lambda: pid.exists() and pid.read_text().strip())
+        until("the second step", lambda: pid.exists() and pid.read_text().strip())
         for hour in range(20):
             row = {"city": "dc", "at": f"2011-01-02T{hour:02}:00:00Z", "temp": float(hour)}
             assert s.ask("/api/v1/push/weather", {"rows": [row]})[0] < 300
         left = pid.read_text().strip()
         s.kill()
         s.start()
-        wait_for("the step that was left running to be ended", lambda: not alive(left))
+        until("the step that was left running to be ended", lambda: not alive(left))
         (s.project / "go").touch()
-        end = wait_for("the end", lambda: (lambda r: r if r["state"] not in ("queued", "running") else None)(s.ask(f"/api/v1/pipeline-runs/{run}")[1]))
+        end = until("the end", lambda: (lambda r: r if r["state"] not in ("queued", "running") else None)(s.ask(f"/api/v1/pipeline-runs/{run}")[1]))
         assert end["state"] == "succeeded", end
         assert (s.project / "count").read_text() == "once\n", "a finished step is not repeated"
         ask = {"features": ["now"], "entities": [{"city": "dc"}], "at": "2011-01-02T19:00:00Z"}
@@ -361,7 +351,7 @@ def test_an_alert_is_sent_again_until_it_is_taken():
     notify = f'\n[notify.team]\nwebhook = "http://127.0.0.1:{sink.server_port}/hook"\non = ["pipeline.fail"]\n'
     with server(STEPS.format(second="exit 1", more="") + notify) as s:
         assert s.cli("pipeline", "run", "p")[0] == 1
-        wait_for("the second delivery", lambda: len(taken) >= 2)
+        until("the second delivery", lambda: len(taken) >= 2)
         assert taken[0][0] == taken[1][0], "the same alert keeps its id"
         assert "p-1" in json.dumps(taken[1][1]), taken
     sink.shutdown()
