@@ -89,11 +89,6 @@ def main():
             code, _, err = server.cli("apply", cwd=folder)
             assert code == 0, err
 
-            def train(*versions):
-                environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-                done = subprocess.run([PYTHON, "-c", TRAIN, *versions], env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
-                assert done.returncode == 0, done.stderr[-3000:]
-
             def environment(version):
                 shown = server.ask("/api/v1/models/tiny")[1]["versions"]["items"]
                 return next((one["environment"] for one in shown if one["version"] == version), None)
@@ -103,7 +98,7 @@ def main():
             installed = home / "environments"
             parts = lambda: [path for path in installed.glob(".new-*") if (path / "bin").exists()] if installed.exists() else []  # noqa: E731
 
-            train("1.0")
+            server.train(PYTHON, TRAIN, "1.0", cwd=folder)
             until("the installation has begun", parts)
             server.kill()
             check("killed while it installs, there is no environment", not [path for path in installed.iterdir() if len(path.name) == 64])
@@ -116,7 +111,7 @@ def main():
 
             status, told = server.ask("/api/v1/models/tiny/promote", {"version": 1})
             check("version 1 answers with its own packages", status == 200 and until("it answers", lambda: answers(1.0)), told)
-            train("2.0", "9.9")
+            server.train(PYTHON, TRAIN, "2.0", "9.9", cwd=folder)
             second = until("version 2 is locked", lambda: (found := environment(2)) and found["lock"])
             check("another version, another environment", second["sha256"] != lock["sha256"] and "tinypkg==2.0" in second["packages"], second)
             problem = until("version 3 is refused", lambda: (found := environment(3)) and found["problem"])

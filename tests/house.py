@@ -1,4 +1,5 @@
-"""What the tests of the binary share: servers, ours and the genuine one, that are there when they are asked for."""
+"""What the tests of the binary share: servers, ours and the genuine one, that are there when they are asked for; checks that are all made;
+waits that end with what is waited for; processes."""
 
 import json
 import os
@@ -34,6 +35,14 @@ def until(what, condition, limit=LIMIT_S, told=None):
     found = came(condition, limit)
     assert found, f"{what} did not come to pass{f': {told()}' if told else ''}"
     return found
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def below(parent, words):
@@ -116,6 +125,13 @@ class Server:
         except urllib.error.HTTPError as error:
             text = error.read()
             return error.code, json.loads(text) if text[:1] in b"{[" else text.decode()
+
+    def train(self, python, script, *arguments, cwd=None):
+        """Runs a program that logs to this server by the MLflow client."""
+        environment = os.environ | {"MLFLOW_TRACKING_URI": self.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+        command = [python, "-c", script, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=cwd)
+        assert done.returncode == 0, done.stderr[-3000:]
 
     def cli(self, *arguments, cwd=None):
         """Exit code and both streams of a command that talks to this home."""

@@ -27,7 +27,7 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from house import LIMIT_S, Server, until
+from house import LIMIT_S, Server, alive, until
 
 BINARY = os.path.abspath(sys.argv[1])
 
@@ -63,13 +63,6 @@ def run(running, pipeline, *params, expect=0):
 
 def states(shown):
     return {step["name"]: step["state"] for step in shown["steps"]}
-
-
-def alive(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 FLOW = """

@@ -16,7 +16,7 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from house import LIMIT_S, Server, until
+from house import LIMIT_S, Server, alive, until
 
 BINARY = os.path.abspath(sys.argv[1])
 
@@ -42,13 +42,6 @@ def apply(running, text):
     (running.project / "trimtab.toml").write_text(text)
     code, out, err = running.cli("apply", cwd=running.project)
     assert code == 0, err
-
-
-def alive(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_second_start_is_refused_and_sigterm_ends_clean():

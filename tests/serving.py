@@ -9,7 +9,6 @@ import collections
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -373,9 +372,7 @@ def main():
         with Server(BINARY, Path(folder) / "home") as server:
             code, told, errors = server.cli("apply", cwd=project)
             assert code == 0, told + errors
-            environment = os.environ | {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-            trained = subprocess.run([PYTHON, "-c", TRAIN], env=environment, capture_output=True, text=True, timeout=300)
-            assert trained.returncode == 0, trained.stderr[-3000:]
+            server.train(PYTHON, TRAIN)
             check("the model is served", came(lambda: version_of(server.url) == 1))
             for part in (swap, kill, deadline, queue, params, limits, grpc):
                 part(server)
