@@ -65,7 +65,7 @@ impl MlflowApi {
     }
 
     /// The newest state, for a read.
-    fn world(&self) -> Result<World, Fault> {
+    fn world(&self) -> Result<World<'static>, Fault> {
         Ok(World::new(self.store.snapshot()?))
     }
 

@@ -69,7 +69,7 @@ pub fn router(api: Api) -> Router {
 
 impl Api {
     /// The newest state, for a read.
-    fn world(&self) -> Result<World, Fault> {
+    fn world(&self) -> Result<World<'static>, Fault> {
         Ok(World::new(self.store.snapshot()?))
     }
 

@@ -16,7 +16,7 @@ impl Ends {
     }
 
     /// Waits for the child; how it ended, and what it used.
-    pub(crate) async fn of(mut self, mut child: Child) -> io::Result<ResUse> {
+    pub(crate) async fn of(mut self, child: Child) -> io::Result<ResUse> {
         while !has_ended(&child)? {
             // One signal may stand for several children: each looks at its own.
             self.0.recv().await;

@@ -46,7 +46,7 @@ impl House {
         self.0.commit(Batch::new(ada(), now()).put(entity)).await.unwrap();
     }
 
-    fn world(&self) -> World {
+    fn world(&self) -> World<'_> {
         World::new(self.0.snapshot().unwrap())
     }
 

@@ -121,7 +121,7 @@ pub fn router(state: WebState) -> Router {
 
 impl WebState {
     /// The newest state.
-    fn world(&self) -> Result<World, Fault> {
+    fn world(&self) -> Result<World<'static>, Fault> {
         Ok(World::new(self.store.snapshot()?))
     }
 

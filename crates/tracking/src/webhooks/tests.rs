@@ -57,7 +57,7 @@ impl House {
         decide(&*self.store, |world| registry::create_version(world, new.clone(), &ada(), at(6))).await.unwrap();
     }
 
-    fn world(&self) -> World {
+    fn world(&self) -> World<'_> {
         World::new(self.store.snapshot().unwrap())
     }
 
