@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     let serves = matches!(cli.command, cli::Command::Up { .. });
     let default = if serves { "info,datafusion=warn,deltalake_core=warn,buoyant_kernel=warn" } else { "warn,deltalake_core=error" };
     let filter = EnvFilter::try_from_env("TRIMTAB_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let is_seen = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_seen).with_target(false).init();
     // Two providers are compiled in by what the table library brings; one must be chosen before the first connection.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
