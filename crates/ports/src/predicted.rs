@@ -53,6 +53,9 @@ impl Said {
     pub fn picked(self, output: Option<&OutputSpec>) -> Result<Predicted, Refusal> {
         let Some(first) = self.rows.first() else { return Ok(Predicted { values: self.values, several: None }) };
         let width = first.len();
+        if width == 0 {
+            return Err(Refusal::invalid("serve/model_raised", "the model answers no value for a row"));
+        }
         if self.rows.iter().any(|row| row.len() != width) || self.names.as_ref().is_some_and(|names| names.len() != width) {
             return Err(Refusal::invalid("serve/model_raised", "the model answers another number of values for another row"));
         }
@@ -107,5 +110,23 @@ impl Outputs {
     pub fn named(&self) -> impl Iterator<Item = (String, &Scalar)> {
         let name = |place: usize| self.names.as_ref().map_or_else(|| place.to_string(), |names| names[place].clone());
         self.values.iter().enumerate().map(move |(place, value)| (name(place), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A model that answered `[{}, {}]` had no first name to show in the hint, and the server panicked.
+    #[test]
+    fn rows_without_values_are_refused() {
+        for names in [None, Some(Vec::new())] {
+            for output in [None, Some(OutputSpec::Place(0))] {
+                let said = Said { rows: vec![Vec::new(), Vec::new()], names: names.clone(), ..Said::default() };
+                let refusal = said.picked(output.as_ref()).unwrap_err();
+                assert_eq!(refusal.to_string(), "the model answers no value for a row");
+            }
+        }
     }
 }
