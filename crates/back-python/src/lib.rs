@@ -6,9 +6,9 @@
 //! deadline in the queue is sent away at once, with when to come back. A version with a locked environment has workers of that environment's
 //! interpreter ([`environment`]), and no spare.
 //!
-//! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker that has had a
-//! whole deadline for one request is killed, for nobody knows what it is doing, but never for the time that a request waited for it; numeric
-//! libraries run with one thread.
+//! Invariants: a worker never outlives this process (its stdin ends); a request never waits beyond its deadline; a worker that has had the
+//! longest deadline that its model was ever given for one request is killed, for nobody knows what it is doing, but never because a request
+//! came late to it: then only the caller leaves, and the worker answers to nobody; numeric libraries run with one thread.
 
 mod account;
 mod convert;
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     folder: PathBuf,
     python: Mutex<PathBuf>,
     spare: Mutex<Option<Worker>>,
+    /// Held while a version's files are copied: two loads of one version make one copy.
+    copying: tokio::sync::Mutex<()>,
     environments: Environments,
     /// This server's own program, which has a command that answers by ONNX.
     program: PathBuf,
@@ -59,9 +61,9 @@ impl PythonRuntime {
     /// A runtime that keeps copies of models below `folder` and locked environments below `environments`, with `python` found on the path until told otherwise. `program` answers by ONNX,
     /// when called `program onnx-worker --library FILE --model FILE`.
     pub fn new(artifacts: Arc<dyn ArtifactStore>, folder: &Path, environments: &Path, program: PathBuf) -> PythonRuntime {
-        let (python, spare) = (Mutex::new("python3".into()), Mutex::default());
+        let (python, spare, copying) = (Mutex::new("python3".into()), Mutex::default(), tokio::sync::Mutex::default());
         let environments = Environments::new(environments.into());
-        PythonRuntime { shared: Arc::new(Shared { artifacts, folder: folder.into(), python, spare, environments, program }) }
+        PythonRuntime { shared: Arc::new(Shared { artifacts, folder: folder.into(), python, spare, copying, environments, program }) }
     }
 
     /// The interpreter of workers that are started from now on.
@@ -145,6 +147,10 @@ impl Shared {
         if folder.join("MLmodel").is_file() {
             return Ok(folder);
         }
+        let _copying = self.copying.lock().await;
+        if folder.join("MLmodel").is_file() {
+            return Ok(folder);
+        }
         let beside = self.folder.join(format!("{}.part", name.short()));
         let what = |e: std::io::Error| Fault::because(format!("copying model {} {}", files.model, files.version), e);
         let _ = tokio::fs::remove_dir_all(&beside).await;
@@ -190,3 +196,6 @@ impl ModelRuntime for PythonRuntime {
         self.shared.environments.free(unused, dry_run).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use compute::scale::{Scale, Scaler};
 use domain::spec::OutputSpec;
 use domain::{Kind, Refusal, Scalar, Timestamp};
 use indexmap::IndexMap;
-use ports::{ModelFiles, ModelHandle, Params, PredictError, Predicted, Signature, WorkerUse, scalar_at};
+use ports::{ModelFiles, ModelHandle, Params, PredictError, Predicted, Signature, WorkerUse, no_params, scalar_at};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(crate) struct PythonModel {
     source: Source,
     workers: Workers,
     queue: Semaphore,
+    /// The longest deadline that a caller ever gave, in nanoseconds: so long a worker may take for one request, whoever still waits for it.
+    longest_ns: AtomicU64,
     crashes: AtomicU64,
     pace: Pace,
     signature: Signature,
@@ -42,6 +44,8 @@ struct Workers {
     available: Semaphore,
     ready: AtomicU32,
     starting: AtomicU32,
+    /// Held while it is decided whether one more is started.
+    claims: parking_lot::Mutex<()>,
     /// Requests that run or wait.
     under_way: AtomicU32,
     /// Told when the last one died: who waits then need not wait for its deadline.
@@ -49,15 +53,23 @@ struct Workers {
 }
 
 impl Workers {
-    fn of(worker: Worker) -> Workers {
+    fn none() -> Workers {
         Workers {
-            free: parking_lot::Mutex::new(vec![worker]),
-            available: Semaphore::new(1),
-            ready: AtomicU32::new(1),
+            free: parking_lot::Mutex::default(),
+            available: Semaphore::new(0),
+            ready: AtomicU32::new(0),
             starting: AtomicU32::new(0),
+            claims: parking_lot::Mutex::default(),
             under_way: AtomicU32::new(0),
             none_left: Notify::new(),
         }
+    }
+
+    fn of(worker: Worker) -> Workers {
+        let workers = Workers::none();
+        workers.ready.store(1, Ordering::SeqCst);
+        workers.give(worker);
+        workers
     }
 
     /// A worker is free from now on.
@@ -72,8 +84,19 @@ impl Workers {
         self.free.lock().pop()
     }
 
+    /// Those that start are counted first: one that is ready meanwhile is then counted twice rather than not at all.
     fn count(&self) -> u32 {
-        self.ready.load(Ordering::SeqCst) + self.starting.load(Ordering::SeqCst)
+        self.starting.load(Ordering::SeqCst) + self.ready.load(Ordering::SeqCst)
+    }
+
+    /// Counts one more that starts, unless there are `most` already.
+    fn claim(&self, most: u32) -> bool {
+        let _alone = self.claims.lock();
+        let is_free = self.count() < most;
+        if is_free {
+            self.starting.fetch_add(1, Ordering::SeqCst);
+        }
+        is_free
     }
 }
 
@@ -109,6 +132,7 @@ impl PythonModel {
             source,
             workers: Workers::of(worker),
             queue: Semaphore::new(QUEUE),
+            longest_ns: AtomicU64::new(0),
             crashes: AtomicU64::new(0),
             pace: Pace::default(),
             scale,
@@ -119,9 +143,11 @@ impl PythonModel {
         PythonModelHandle(model)
     }
 
-    /// Starts a worker; one that does not come is tried again, with back-off that doubles to 30 s.
-    fn start_one(self: &Arc<Self>) {
-        self.workers.starting.fetch_add(1, Ordering::SeqCst);
+    /// Starts a worker, unless there are `most` already; one that does not come is tried again, with back-off that doubles to 30 s.
+    fn start_one(self: &Arc<Self>, most: u32) {
+        if !self.workers.claim(most) {
+            return;
+        }
         if self.workers.ready.load(Ordering::SeqCst) == 0 {
             self.pace.went_down(Instant::now());
         }
@@ -152,10 +178,15 @@ impl PythonModel {
         let crashes = self.crashes.fetch_add(1, Ordering::SeqCst) + 1;
         tracing::warn!(model = %self.name, why, crashes, "a model worker died; it is started again");
         self.workers.ready.fetch_sub(1, Ordering::SeqCst);
-        self.start_one();
+        self.start_one(self.most());
         if self.workers.ready.load(Ordering::SeqCst) == 0 && self.scale.is_none() {
             self.workers.none_left.notify_waiters();
         }
+    }
+
+    /// How many workers there may be.
+    fn most(&self) -> u32 {
+        self.scale.map_or(1, |scale| scale.max.max(1))
     }
 
     fn is_restarting(&self) -> PredictError {
@@ -170,9 +201,7 @@ impl PythonModel {
             if self.scale.is_none() {
                 return Err(self.is_restarting());
             }
-            if self.workers.starting.load(Ordering::SeqCst) == 0 {
-                self.start_one();
-            }
+            self.start_one(1);
         }
         let permit = tokio::select! {
             permit = tokio::time::timeout_at(until, self.workers.available.acquire()) => permit,
@@ -202,7 +231,7 @@ async fn keep_scale(model: Weak<PythonModel>, scale: Scale) {
         let (under_way, ready) = (model.workers.under_way.load(Ordering::SeqCst), model.workers.ready.load(Ordering::SeqCst));
         let wanted = rule.wanted(now, under_way, ready);
         for _ in model.workers.count()..wanted {
-            model.start_one();
+            model.start_one(wanted);
         }
         // Only those that are free go: a request is never cut off.
         for _ in wanted..ready {
@@ -265,7 +294,9 @@ impl PythonModel {
             model.workers.give(worker);
             return Err(PredictError::Timeout);
         }
-        let reply = worker.within(deadline, Some(Request::Columns(&columns, params))).await;
+        // Whoever asked may have gone by then: what is left of one deadline says nothing of a worker that answers in its time.
+        let limit = Duration::from_nanos(model.longest_ns.load(Ordering::SeqCst));
+        let reply = worker.within(limit, Some(Request::Columns(&columns, params))).await;
         if !matches!(reply, Reply::Died(_)) {
             model.pace.answered(began.elapsed());
         }
@@ -297,6 +328,10 @@ impl ModelHandle for PythonModelHandle {
     }
 
     async fn predict_with(&self, rows: &RecordBatch, params: &Params, deadline: Duration) -> Result<Predicted, PredictError> {
+        if self.0.source.onnx.is_some() {
+            no_params(params)?;
+        }
+        self.0.longest_ns.fetch_max(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
         // On a task of its own: a caller that goes away must not leave half a frame in the pipe.
         let (model, rows, params) = (self.0.clone(), rows.clone(), params.clone());
         let answer = tokio::spawn(async move { model.answer(&rows, &params, deadline).await });
@@ -307,7 +342,7 @@ impl ModelHandle for PythonModelHandle {
     }
 
     fn lanes(&self) -> usize {
-        self.0.scale.map_or(1, |scale| scale.max.max(1) as usize)
+        self.0.most() as usize
     }
 
     fn workers(&self) -> Option<(u32, u32)> {
@@ -338,5 +373,32 @@ impl ModelHandle for PythonModelHandle {
 
     fn signature(&self) -> &Signature {
         &self.0.signature
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Two first requests, on two threads, each found no worker that starts, and each started one.
+    #[test]
+    fn no_more_workers_are_started_than_there_may_be() {
+        for most in [1, 3] {
+            for _ in 0..200 {
+                let workers = Workers::none();
+                let begin = std::sync::Barrier::new(8);
+                let claim = || {
+                    begin.wait();
+                    workers.claim(most)
+                };
+                let claimed: Vec<bool> = std::thread::scope(|scope| {
+                    let threads: Vec<_> = (0..8).map(|_| scope.spawn(claim)).collect();
+                    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                });
+                assert_eq!(claimed.iter().filter(|claimed| **claimed).count(), most as usize);
+                assert_eq!(workers.count(), most);
+            }
+        }
     }
 }

@@ -110,7 +110,7 @@ def said(answer, pandas):
         names = list(answer[0])
         if any(list(row) != names for row in answer):
             raise ValueError("the model answers dicts of different keys")
-        answer = [list(row.values()) for row in answer]
+        names, answer = [str(name) for name in names], [list(row.values()) for row in answer]
     several = lambda row: isinstance(row, (list, tuple)) or getattr(row, "ndim", 0) > 0  # noqa: E731
     rows = [list(row) if several(row) else [row] for row in answer]
     if any(several(value) or isinstance(value, dict) for row in rows for value in row):
