@@ -386,7 +386,7 @@ mod tests {
     fn no_more_workers_are_started_than_there_may_be() {
         let workers = Workers::none();
         let claim = || {
-            for _ in 0..20_000 {
+            for _ in 0..300_000 {
                 if workers.claim(1) {
                     assert_eq!(workers.starting.fetch_sub(1, Ordering::SeqCst), 1);
                 }

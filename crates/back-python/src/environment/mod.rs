@@ -4,7 +4,8 @@
 //! into, so versions with the same packages share one. Resolving and installing are done by uv or pip with the user's own settings.
 //!
 //! Invariants: a folder with a lock's name is whole (it is built beside and renamed); two loads build it once (a lock file), and so do two
-//! processes; what was cut short is built anew; a folder that a loaded version sees is never removed.
+//! processes; what was cut short is built anew, in a folder of that process's own, for an installer may outlive its killed server; a folder
+//! that a loaded version sees is never removed; a lock file never is: two who hold files of one name would each think to be alone.
 
 mod lock;
 mod run;
@@ -16,7 +17,7 @@ use lock::Lock;
 use parking_lot::Mutex;
 use ports::{ArtifactExt, ArtifactStore, LoadError, ModelFiles};
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -97,6 +98,8 @@ impl Environments {
         let lock = self.locked(store, wanted, &whose).await?;
         let sha256 = lock.sha256();
         let target = self.folder.join(sha256.as_str());
+        // Held until the environment is known to be seen: meanwhile nobody frees it.
+        let _turn = self.turn(sha256.as_str()).await?;
         if !target.join("bin/python").exists() {
             self.install(&lock, &target, wanted, &whose).await?;
         }
@@ -134,8 +137,7 @@ impl Environments {
         let log = self.folder.join(format!("{name}.log"));
         let step = Step { whose, log: &log };
         let interpreter = self.interpreter(wanted, step).await?;
-        let scratch = self.folder.join(format!(".new-{name}"));
-        clear(&scratch).await?;
+        let scratch = self.beside(&name).await?;
         tokio::fs::create_dir_all(&scratch).await.map_err(fault("making", &scratch))?;
         let tool = Tool::find(&interpreter, &self.folder, step).await?;
         let made = tool.lock(wanted.folder, &scratch, &interpreter, step).await;
@@ -146,17 +148,13 @@ impl Environments {
         Ok(lock)
     }
 
+    /// Installs what the lock says; the caller has the turn.
     async fn install(&self, lock: &Lock, target: &Path, wanted: Wanted<'_>, whose: &str) -> Result<(), LoadError> {
         let name = lock.sha256().to_string();
-        let _turn = self.turn(&name).await?;
-        if target.join("bin/python").exists() {
-            return Ok(());
-        }
         let log = self.folder.join(format!("{name}.log"));
         let step = Step { whose, log: &log };
         let interpreter = self.interpreter(wanted, step).await?;
-        let beside = self.folder.join(format!(".new-{name}"));
-        clear(&beside).await?;
+        let beside = self.beside(&name).await?;
         let tool = Tool::find(&interpreter, &self.folder, step).await?;
         let began = Instant::now();
         let text = self.folder.join(format!("{name}.txt"));
@@ -183,33 +181,71 @@ impl Environments {
     async fn turn(&self, name: &str) -> Result<File, Fault> {
         let path = self.folder.join(format!("{name}.lock"));
         let taken = tokio::task::spawn_blocking(move || {
-            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            let file = open_lock(&path)?;
             file.lock().map(|()| file)
         });
         let taken = taken.await.map_err(|e| Fault::because("waiting for an environment", e))?;
         taken.map_err(fault("locking", &self.folder.join(name)))
     }
 
+    /// The same, unless somebody has it now.
+    fn try_turn(&self, name: &str) -> Result<Option<File>, Fault> {
+        let path = self.folder.join(format!("{name}.lock"));
+        let file = open_lock(&path).map_err(fault("locking", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(fault("locking", &path)(error)),
+        }
+    }
+
+    /// A folder beside, of this process's own, that is not there yet; what was cut short goes. The caller has the turn.
+    async fn beside(&self, name: &str) -> Result<PathBuf, Fault> {
+        for (path, _) in self.entries().await?.into_iter().filter(|(_, entry)| part_of(entry) == Some(name)) {
+            sweep(&path).await;
+        }
+        let own = self.folder.join(format!(".new-{name}-{}", std::process::id()));
+        clear(&own).await?;
+        Ok(own)
+    }
+
+    /// What lies in the folder, with its name.
+    async fn entries(&self) -> Result<Vec<(PathBuf, String)>, Fault> {
+        let Ok(mut entries) = tokio::fs::read_dir(&self.folder).await else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        while let Some(entry) = entries.next_entry().await.map_err(fault("reading", &self.folder))? {
+            all.push((entry.path(), entry.file_name().to_string_lossy().into_owned()));
+        }
+        Ok(all)
+    }
+
     /// Removes what no loaded version sees and none has seen for so long, and what was cut short; gives the locks.
     pub(crate) async fn free(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
-        let Ok(mut entries) = tokio::fs::read_dir(&self.folder).await else { return Ok(Vec::new()) };
         let mut freed = Vec::new();
-        while let Some(entry) = entries.next_entry().await.map_err(fault("reading", &self.folder))? {
-            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        for (path, name) in self.entries().await? {
+            if let Some(of) = part_of(&name).filter(|_| !dry_run) {
+                // Whoever has the turn works in it.
+                if let Some(_turn) = self.try_turn(of)? {
+                    sweep(&path).await;
+                }
+            }
             if name.len() != 64 || !path.is_dir() {
                 continue;
             }
             let sha256 = Digest::from_hex(name.as_str());
-            let last = std::fs::metadata(path.join(USED)).and_then(|used| used.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            // The mark is the file system's, and so is its age.
-            let is_old = last.elapsed().is_ok_and(|age| age >= unused);
-            let is_loaded = || self.loaded.lock().get(&sha256).is_some_and(|loaded| loaded.strong_count() > 0);
-            if !is_old || is_loaded() {
+            let is_unused = || {
+                // The mark is the file system's, and so is its age.
+                let last = std::fs::metadata(path.join(USED)).and_then(|used| used.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+                let is_loaded = self.loaded.lock().get(&sha256).is_some_and(|loaded| loaded.strong_count() > 0);
+                !is_loaded && last.elapsed().is_ok_and(|age| age >= unused)
+            };
+            if !is_unused() {
                 continue;
             }
             if !dry_run {
-                let _turn = self.turn(&name).await?;
-                if is_loaded() {
+                // Who has the turn makes it, or is about to see it; what was so before the turn need not be so now.
+                let Some(_turn) = self.try_turn(&name)? else { continue };
+                if !is_unused() {
                     continue;
                 }
                 // Out of the way first: a folder with a lock's name is whole.
@@ -217,7 +253,7 @@ impl Environments {
                 clear(&gone).await?;
                 tokio::fs::rename(&path, &gone).await.map_err(fault("removing", &path))?;
                 clear(&gone).await?;
-                for ending in ["txt", "log", "lock"] {
+                for ending in ["txt", "log"] {
                     let _ = tokio::fs::remove_file(self.folder.join(format!("{name}.{ending}"))).await;
                 }
             }
@@ -225,6 +261,22 @@ impl Environments {
         }
         freed.sort();
         Ok(freed)
+    }
+}
+
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).truncate(false).write(true).open(path)
+}
+
+/// Whose turn a folder beside belongs to: `.new-NAME-PROCESS`, or `.gone-NAME`.
+fn part_of(entry: &str) -> Option<&str> {
+    entry.strip_prefix(".new-").or(entry.strip_prefix(".gone-"))?.split('-').next()
+}
+
+/// Removes what was cut short. An installer that outlived its server may write there still; then it is removed another time.
+async fn sweep(folder: &Path) {
+    if let Err(fault) = clear(folder).await {
+        tracing::warn!(%fault, "a part of an environment stays for now");
     }
 }
 

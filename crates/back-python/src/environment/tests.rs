@@ -162,3 +162,50 @@ async fn what_was_cut_short_is_made_anew_and_what_cannot_be_made_leaves_nothing(
     }
     assert_eq!(bench.left_over(), [""; 0]);
 }
+
+/// A load that had found its environment there lost it to `gc` before it was known to see it; and a lock file that was removed while it was
+/// held let two build at once.
+#[tokio::test]
+async fn what_is_about_to_be_seen_is_not_freed_and_lock_files_stay() {
+    let bench = Bench::new();
+    let one = bench.model(1, "tinypkg==1.0");
+    let sha256 = bench.of(&one).await.unwrap().lock.sha256.clone();
+    let folder = bench.folder.path().join("environments");
+    let target = folder.join(sha256.as_str());
+
+    let turn = bench.environments.turn(sha256.as_str()).await.unwrap();
+    assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), [], "somebody has the turn");
+    assert!(target.is_dir());
+    // As `free` does in its turn, while a load has begun.
+    let load = bench.of(&one);
+    tokio::pin!(load);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut load).await.is_err(), "a load waits for its turn");
+    std::fs::remove_dir_all(&target).unwrap();
+    drop(turn);
+    assert_eq!(says(&load.await.unwrap().python), "1.0", "made anew");
+
+    assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), std::slice::from_ref(&sha256));
+    assert!(folder.join(format!("{sha256}.lock")).is_file() && !folder.join(format!("{sha256}.txt")).exists());
+}
+
+/// After `kill -9` pip goes on writing into the folder of the server that is gone, and nothing ever removed it.
+#[tokio::test]
+async fn what_was_cut_short_goes_unless_somebody_works_in_it() {
+    let bench = Bench::new();
+    let folder = bench.folder.path().join("environments");
+    let (dead, alive) = ("a".repeat(64), "b".repeat(64));
+    let parts = [format!(".gone-{dead}"), format!(".new-{alive}-1"), format!(".new-{dead}-1"), ".new-abcdef123456-1".into()];
+    for part in &parts {
+        std::fs::create_dir_all(folder.join(part).join("lib")).unwrap();
+    }
+    let turn = bench.environments.turn(&alive).await.unwrap();
+    bench.environments.free(Duration::ZERO, true).await.unwrap();
+    assert_eq!(bench.left_over().len(), 4);
+    bench.environments.free(Duration::ZERO, false).await.unwrap();
+    assert_eq!(bench.left_over(), [parts[1].clone()]);
+
+    // The next server builds in a folder of its own, and clears the older one.
+    let own = bench.environments.beside(&alive).await.unwrap();
+    assert_eq!((bench.left_over(), own == folder.join(&parts[1])), (Vec::new(), false));
+    drop(turn);
+}
