@@ -1,6 +1,6 @@
 //! Tensors of the Open Inference Protocol: as JSON, or as bytes behind the JSON, little-endian, texts with their length before them.
 
-use crate::v2::Tensor;
+use crate::v2::{Tensor, as_many};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Refusal, Scalar};
@@ -36,6 +36,9 @@ pub(crate) fn values(input: &Tensor, count: usize, raw: &mut &[u8]) -> Result<Ve
                 return Err(Refusal::invalid("request/binary", format!("{size} bytes are said, {} are there", raw.len())));
             };
             *raw = rest;
+            if let Some(width) = width(&input.datatype).filter(|width| own.len().is_multiple_of(*width)) {
+                as_many(own.len() / width, &input.shape)?;
+            }
             decode(own, &input.datatype)
         }
         (None, None) => Err(Refusal::invalid("request/data", "there are no values")
@@ -86,6 +89,17 @@ fn range(datatype: &str) -> Result<(i128, i128), Refusal> {
     }
     Err(Refusal::invalid("request/datatype", format!("there is no datatype `{datatype}`"))
         .hint("BOOL, INT8 to INT64, UINT8 to UINT64, FP16 to FP64, BYTES"))
+}
+
+/// Bytes of a value; `None`: it has as many as it needs, or there is no such datatype.
+fn width(datatype: &str) -> Option<usize> {
+    match datatype {
+        "BOOL" | "INT8" | "UINT8" => Some(1),
+        "INT16" | "UINT16" | "FP16" => Some(2),
+        "INT32" | "UINT32" | "FP32" => Some(4),
+        "INT64" | "UINT64" | "FP64" => Some(8),
+        _ => None,
+    }
 }
 
 fn decode(raw: &[u8], datatype: &str) -> Result<Vec<Value>, Refusal> {

@@ -277,18 +277,10 @@ pub(crate) fn table(inputs: Vec<Tensor>, raw: &mut &[u8], served: &Served) -> Re
     let only = inputs.len() == 1;
     for input in inputs {
         let at = format!("input `{}`", input.name);
-        let rows = usize::try_from(input.shape.first().copied().unwrap_or(1)).unwrap_or(usize::MAX);
-        let width = input.shape.iter().skip(1).try_fold(1_usize, |width, size| width.checked_mul(usize::try_from(*size).ok()?));
-        let count = width.and_then(|width| width.checked_mul(rows)).filter(|count| *count <= binary::MOST_VALUES);
-        let Some((width, count)) = width.zip(count) else {
-            return Err(Refusal::invalid("request/shape", format!("shape {:?} has too many values", input.shape)).at(at));
-        };
+        let (width, count) = size(&input.shape).map_err(|refusal| refusal.at(at.clone()))?;
         let values =
             binary::values(&input, count, raw).map_err(|refusal| if refusal.place.is_some() { refusal } else { refusal.at(at.clone()) })?;
-        if values.len() != count {
-            let what = format!("{} values for shape {:?}", values.len(), input.shape);
-            return Err(Refusal::invalid("request/shape", what).at(at).hint("the product of the shape is how many there are"));
-        }
+        as_many(values.len(), &input.shape).map_err(|refusal| refusal.at(at.clone()))?;
         if width != 1 || (only && is_whole_table(&input.name, served)) {
             if !only {
                 return Err(Refusal::invalid("request/shape", format!("{width} columns in one of several inputs"))
@@ -305,6 +297,24 @@ pub(crate) fn table(inputs: Vec<Tensor>, raw: &mut &[u8], served: &Served) -> Re
     }
     nothing_left(raw)?;
     rows::of_columns(columns, "inputs")
+}
+
+/// Columns, and values in all, of a shape that is not too large.
+fn size(shape: &[u64]) -> Result<(usize, usize), Refusal> {
+    let rows = usize::try_from(shape.first().copied().unwrap_or(1)).unwrap_or(usize::MAX);
+    let width = shape.iter().skip(1).try_fold(1_usize, |width, size| width.checked_mul(usize::try_from(*size).ok()?));
+    let count = width.and_then(|width| width.checked_mul(rows)).filter(|count| *count <= binary::MOST_VALUES);
+    width.zip(count).ok_or_else(|| Refusal::invalid("request/shape", format!("shape {shape:?} has too many values")))
+}
+
+/// Refuses another number of values than the shape has: before they are made, where it is known, for a value as JSON has it is far larger
+/// than it came.
+pub(crate) fn as_many(found: usize, shape: &[u64]) -> Result<(), Refusal> {
+    if found == size(shape)?.1 {
+        return Ok(());
+    }
+    let what = format!("{found} values for shape {shape:?}");
+    Err(Refusal::invalid("request/shape", what).hint("the product of the shape is how many there are"))
 }
 
 fn nothing_left(raw: &[u8]) -> Result<(), Refusal> {

@@ -129,7 +129,12 @@ fn tensor(input: Tensor, raw: Option<&Bytes>) -> Result<v2::Tensor, Refusal> {
         Refusal::invalid("request/shape", what).hint("sizes are 0 or more")
     })?;
     let data = match raw {
-        None => Some(Value::Array(values(input.contents.unwrap_or_default(), &input.datatype)?)),
+        None => {
+            let contents = input.contents.unwrap_or_default();
+            let found = count(&contents, &input.datatype)?;
+            v2::as_many(found, &shape).map_err(|refusal| refusal.at(format!("input `{}`", input.name)))?;
+            Some(Value::Array(values(contents, &input.datatype)?))
+        }
         Some(_) if input.contents.is_some() => {
             return Err(
                 Refusal::invalid("request/data", format!("input `{}` has contents and raw contents", input.name)).hint("send one of them")
@@ -139,6 +144,26 @@ fn tensor(input: Tensor, raw: Option<&Bytes>) -> Result<v2::Tensor, Refusal> {
     };
     let parameters = v2::Parameters { binary_data_size: raw.map(Bytes::len), ..v2::Parameters::default() };
     Ok(v2::Tensor { name: input.name, shape, datatype: input.datatype, parameters, data })
+}
+
+/// How many values the list of the datatype has.
+fn count(contents: &Contents, datatype: &str) -> Result<usize, Refusal> {
+    Ok(match datatype {
+        "BOOL" => contents.bools.len(),
+        "INT8" | "INT16" | "INT32" => contents.ints.len(),
+        "INT64" => contents.longs.len(),
+        "UINT8" | "UINT16" | "UINT32" => contents.unsigned_ints.len(),
+        "UINT64" => contents.unsigned_longs.len(),
+        "FP32" => contents.floats.len(),
+        "FP64" => contents.doubles.len(),
+        "BYTES" => contents.texts.len(),
+        other => return Err(no_list(other)),
+    })
+}
+
+fn no_list(datatype: &str) -> Refusal {
+    Refusal::invalid("request/datatype", format!("`{datatype}` has no list in contents"))
+        .hint("BOOL, INT8 to INT64, UINT8 to UINT64, FP32, FP64, BYTES; FP16 goes as raw_input_contents")
 }
 
 /// The list that belongs to the datatype.
@@ -161,10 +186,7 @@ fn values(contents: Contents, datatype: &str) -> Result<Vec<Value>, Refusal> {
             let texts = contents.texts.into_iter().map(|text| String::from_utf8(text.into()).map(Value::String));
             texts.collect::<Result<_, _>>().map_err(|_| Refusal::invalid("request/value", "a text is not UTF-8"))?
         }
-        other => {
-            return Err(Refusal::invalid("request/datatype", format!("`{other}` has no list in contents"))
-                .hint("BOOL, INT8 to INT64, UINT8 to UINT64, FP32, FP64, BYTES; FP16 goes as raw_input_contents"));
-        }
+        other => return Err(no_list(other)),
     })
 }
 

@@ -86,6 +86,9 @@ async fn a_mistake_is_the_callers_and_is_told() {
     ];
     let x = |model: &str| InferRequest { model_name: model.into(), inputs: vec![tensor("x", "FP64", &[1], doubles(&[1.0]))], ..good() };
     let raw = |raw: &[&'static [u8]]| raw.iter().map(|bytes| bytes::Bytes::from_static(bytes)).collect();
+    // A list of another length is refused before anything is made of it, so its first text is not looked at.
+    let texts = Some(Contents { texts: vec![bytes::Bytes::from_static(&[0xff]); 3], ..Contents::default() });
+    let bools = Some(Contents { bools: vec![true; 1 << 20], ..Contents::default() });
     let wanted = vec![WantedOutput { name: "other".into(), ..WantedOutput::default() }];
     let requests = [
         (x("down"), "14", "serve/worker_down"),
@@ -98,7 +101,11 @@ async fn a_mistake_is_the_callers_and_is_told() {
         (InferRequest { inputs: vec![tensor("a", "FP64", &[-1], doubles(&[1.0]))], ..good() }, "3", "request/shape"),
         (InferRequest { inputs: vec![tensor("a", "FP64", &[i64::MAX, 9], doubles(&[1.0]))], ..good() }, "3", "request/shape"),
         (InferRequest { inputs: vec![tensor("a", "FP64", &[3], doubles(&[1.0]))], ..good() }, "3", "request/shape"),
+        (InferRequest { inputs: vec![tensor("c", "BYTES", &[2], texts.clone())], ..good() }, "3", "request/shape"),
+        (InferRequest { inputs: vec![tensor("c", "BYTES", &[3], texts)], ..good() }, "3", "request/value"),
+        (InferRequest { inputs: vec![tensor("a", "BOOL", &[1], bools)], ..good() }, "3", "request/shape"),
         (InferRequest { inputs: vec![tensor("a", "FP16", &[1], doubles(&[1.0]))], ..good() }, "3", "request/datatype"),
+        (InferRequest { inputs: vec![tensor("a", "BOOL", &[1], None)], raw: raw(&[b"ab"]), ..good() }, "3", "request/shape"),
         (InferRequest { raw: raw(&[b"a"]), ..good() }, "3", "request/binary"),
         (InferRequest { raw: raw(&[b"a", b"b", b"c"]), ..good() }, "3", "request/data"),
         (InferRequest { inputs: vec![tensor("a", "FP64", &[1], None)], raw: raw(&[b"short"]), ..good() }, "3", "request/binary"),
