@@ -98,8 +98,8 @@ impl ModelRuntime for OnnxRuntime {
         self.other.is_prepared(files).await
     }
 
-    async fn free_environments(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
-        self.other.free_environments(unused, dry_run).await
+    async fn free_environments(&self, unused: Duration, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.other.free_environments(unused, kept, dry_run).await
     }
 }
 

@@ -192,8 +192,8 @@ impl ModelRuntime for PythonRuntime {
         }
     }
 
-    async fn free_environments(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
-        self.shared.environments.free(unused, dry_run).await
+    async fn free_environments(&self, unused: Duration, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.shared.environments.free(unused, kept, dry_run).await
     }
 }
 

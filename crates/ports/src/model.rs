@@ -120,8 +120,8 @@ pub trait ModelRuntime: Send + Sync {
     async fn is_prepared(&self, _files: &ModelFiles) -> bool {
         true
     }
-    /// Frees the environments that no loaded version sees and that none has seen for so long; gives their locks.
-    async fn free_environments(&self, _unused: std::time::Duration, _dry_run: bool) -> Result<Vec<Digest>, Fault> {
+    /// Frees the environments that no loaded version sees and that none has seen for so long, but not those `kept`; gives their locks.
+    async fn free_environments(&self, _unused: std::time::Duration, _kept: &[Digest], _dry_run: bool) -> Result<Vec<Digest>, Fault> {
         Ok(Vec::new())
     }
 }

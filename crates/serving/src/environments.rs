@@ -46,9 +46,9 @@ impl Gateway {
         });
     }
 
-    /// Frees locked environments that no loaded version sees and that none has seen for so long; gives their locks.
-    pub async fn free_environments(&self, unused: Span, dry_run: bool) -> Result<Vec<Digest>, Fault> {
-        self.pool.free_environments(Duration::from_millis(unused.ms().max(0).unsigned_abs()), dry_run).await
+    /// Frees locked environments that no loaded version sees and that none has seen for so long, but not those `kept`; gives their locks.
+    pub async fn free_environments(&self, unused: Span, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.pool.free_environments(Duration::from_millis(unused.ms().max(0).unsigned_abs()), kept, dry_run).await
     }
 
     /// The worker that locks the environments of versions that ask for one.

@@ -98,8 +98,8 @@ impl ModelPool {
         self.runtime.prepare(&files).await
     }
 
-    pub(crate) async fn free_environments(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
-        self.runtime.free_environments(unused, dry_run).await
+    pub(crate) async fn free_environments(&self, unused: Duration, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.runtime.free_environments(unused, kept, dry_run).await
     }
 
     /// Whether a version is loaded, or would load without that. What is not known at all is said by the load.

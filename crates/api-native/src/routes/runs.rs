@@ -129,7 +129,8 @@ pub(super) async fn gc(State(api): State<Api>, Caller(actor): Caller, Sent(body)
     let now = api.clock.event_now();
     let before = gc::before(now, body.older_than.as_deref().unwrap_or("0d"))?;
     let mut freed = gc::collect(&*api.store, &*api.runs, &*api.artifacts, before, body.dry_run, &actor, now).await?;
-    freed.environments = api.gateway.free_environments(now - before, body.dry_run).await?;
+    let kept = pipelines::work::environments_in_use(&api.world()?)?;
+    freed.environments = api.gateway.free_environments(now - before, &kept, body.dry_run).await?;
     Ok(Json(freed))
 }
 

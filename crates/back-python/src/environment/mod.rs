@@ -219,8 +219,9 @@ impl Environments {
         Ok(all)
     }
 
-    /// Removes what no loaded version sees and none has seen for so long, and what was cut short; gives the locks.
-    pub(crate) async fn free(&self, unused: Duration, dry_run: bool) -> Result<Vec<Digest>, Fault> {
+    /// Removes what no loaded version sees and none has seen for so long, and what was cut short; gives the locks. Those `kept` are in use
+    /// elsewhere.
+    pub(crate) async fn free(&self, unused: Duration, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
         let mut freed = Vec::new();
         for (path, name) in self.entries().await? {
             if let Some(of) = part_of(&name).filter(|_| !dry_run) {
@@ -239,7 +240,7 @@ impl Environments {
                 let is_loaded = self.loaded.lock().get(&sha256).is_some_and(|loaded| loaded.strong_count() > 0);
                 !is_loaded && last.elapsed().is_ok_and(|age| age >= unused)
             };
-            if !is_unused() {
+            if kept.contains(&sha256) || !is_unused() {
                 continue;
             }
             if !dry_run {

@@ -100,12 +100,14 @@ async fn versions_see_their_own_packages_and_the_same_packages_are_installed_onc
     std::fs::write(one.1.join("requirements.txt"), std::fs::read_to_string(two.1.join("requirements.txt")).unwrap()).unwrap();
     assert_eq!(bench.of(&one).await.unwrap().lock.sha256, first.lock.sha256);
 
-    assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), [], "all are seen by somebody");
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], false).await.unwrap(), [], "all are seen by somebody");
     let gone = second.lock.sha256.clone();
     drop(second);
-    assert_eq!(bench.environments.free(Duration::from_secs(3600), false).await.unwrap(), [], "used within the hour");
-    assert_eq!(bench.environments.free(Duration::ZERO, true).await.unwrap(), std::slice::from_ref(&gone));
-    assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), [gone]);
+    assert_eq!(bench.environments.free(Duration::from_secs(3600), &[], false).await.unwrap(), [], "used within the hour");
+    let kept = std::slice::from_ref(&gone);
+    assert_eq!(bench.environments.free(Duration::ZERO, kept, false).await.unwrap(), [], "a pipeline run works with it");
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], true).await.unwrap(), kept);
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], false).await.unwrap(), [gone]);
     assert!(!bench.environments.has(&two.1).await && bench.environments.has(&one.1).await);
     assert_eq!(says(&bench.of(&two).await.unwrap().python), "2.0", "made anew from its lock");
     assert_eq!(bench.left_over(), [""; 0]);
@@ -147,7 +149,7 @@ async fn what_was_cut_short_is_made_anew_and_what_cannot_be_made_leaves_nothing(
     // A wheel that is not the one that was locked.
     let changed = bench.model(7, "tinypkg==2.0");
     bench.of(&changed).await.unwrap();
-    bench.environments.free(Duration::ZERO, false).await.unwrap();
+    bench.environments.free(Duration::ZERO, &[], false).await.unwrap();
     let wheels = bench.folder.path().join("wheels");
     let remade = Command::new("python3").args(["-c", &WHEELS.replace("version = ", "other = ")]).arg(&wheels).arg("tinypkg=2.0").status();
     assert!(remade.unwrap().success());
@@ -174,7 +176,7 @@ async fn what_is_about_to_be_seen_is_not_freed_and_lock_files_stay() {
     let target = folder.join(sha256.as_str());
 
     let turn = bench.environments.turn(sha256.as_str()).await.unwrap();
-    assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), [], "somebody has the turn");
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], false).await.unwrap(), [], "somebody has the turn");
     assert!(target.is_dir());
     // As `free` does in its turn, while a load has begun.
     let load = bench.of(&one);
@@ -184,7 +186,7 @@ async fn what_is_about_to_be_seen_is_not_freed_and_lock_files_stay() {
     drop(turn);
     assert_eq!(says(&load.await.unwrap().python), "1.0", "made anew");
 
-    assert_eq!(bench.environments.free(Duration::ZERO, false).await.unwrap(), std::slice::from_ref(&sha256));
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], false).await.unwrap(), std::slice::from_ref(&sha256));
     assert!(folder.join(format!("{sha256}.lock")).is_file() && !folder.join(format!("{sha256}.txt")).exists());
 }
 
@@ -199,9 +201,9 @@ async fn what_was_cut_short_goes_unless_somebody_works_in_it() {
         std::fs::create_dir_all(folder.join(part).join("lib")).unwrap();
     }
     let turn = bench.environments.turn(&alive).await.unwrap();
-    bench.environments.free(Duration::ZERO, true).await.unwrap();
+    bench.environments.free(Duration::ZERO, &[], true).await.unwrap();
     assert_eq!(bench.left_over().len(), 4);
-    bench.environments.free(Duration::ZERO, false).await.unwrap();
+    bench.environments.free(Duration::ZERO, &[], false).await.unwrap();
     assert_eq!(bench.left_over(), [parts[1].clone()]);
 
     // The next server builds in a folder of its own, and clears the older one.

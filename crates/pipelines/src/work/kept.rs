@@ -1,6 +1,7 @@
 //! The code of a version, kept by content when it first runs, and put into a folder again for an exact repetition.
 
 use super::{Engine, NAME, StepFailure, as_fault, files};
+use crate::index;
 use domain::entity::{AppliedProject, EnvironmentLock, KeptCode, ModelVersion, PipelineRun, PipelineVersion, VersionEnvironment};
 use domain::spec::EnvironmentSpec;
 use domain::{Actor, Batch, Digest, Fault, ModelName, PipelineRunId, VersionNumber};
@@ -120,6 +121,13 @@ fn locked(world: &World, run: &PipelineRunId) -> Result<Vec<(ModelName, VersionN
     Ok(found)
 }
 
+/// The locked environments that runs under way work with: no loaded version need see them.
+pub fn environments_in_use(world: &World) -> Result<Vec<Digest>, Fault> {
+    // `home/environments/SHA256/bin/python`.
+    let of = |python: String| Some(Digest::from_hex(Path::new(&python).parent()?.parent()?.file_name()?.to_str()?));
+    Ok(index::all_under_way(world)?.into_iter().filter_map(|run| of(run.python?)).collect())
+}
+
 /// What an exact repetition of a version cannot bring back, one sentence each.
 pub fn not_restored(store: &dyn MetadataStore, id: &PipelineRunId) -> Result<Vec<String>, Fault> {
     let world = World::new(store.snapshot()?);
@@ -153,4 +161,33 @@ pub fn not_restored(store: &dyn MetadataStore, id: &PipelineRunId) -> Result<Vec
     }
     lost.push("files that steps read without naming them are today's".into());
     Ok(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use domain::Timestamp;
+    use domain::entity::{OpenRun, RunState, Trigger, TriggerKind};
+    use ports::memory::MemoryStore;
+
+    /// `trimtab gc` took the environment from under an exact repetition.
+    #[tokio::test]
+    async fn environments_of_runs_under_way_are_in_use() {
+        let (store, at) = (MemoryStore::new(), Timestamp::from_ms(0));
+        let mut batch = Batch::new(Actor::System(NAME.into()), at);
+        for (id, state, python) in
+            [("running", RunState::Running, Some("a")), ("over", RunState::Succeeded, Some("b")), ("todays", RunState::Running, None)]
+        {
+            let trigger = Trigger { kind: TriggerKind::Command, time: at, holdout_to: at };
+            let mut run = PipelineRun::queued(PipelineRunId::new(id), "p", trigger, at);
+            run.state = state;
+            run.python = python.map(|letter| format!("/home/environments/{}/bin/python", letter.repeat(64)));
+            batch.write(&OpenRun::of(&run));
+            batch.write(&run);
+        }
+        store.commit(batch).await.unwrap();
+        let found = environments_in_use(&World::new(store.snapshot().unwrap())).unwrap();
+        assert_eq!(found, [Digest::from_hex("a".repeat(64))]);
+    }
 }

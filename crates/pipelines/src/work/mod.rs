@@ -16,7 +16,7 @@ mod sweep;
 mod triggers;
 
 pub use files::{changes, fingerprint};
-pub use kept::not_restored;
+pub use kept::{environments_in_use, not_restored};
 pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
 
 use crate::commands::{self, Request};
