@@ -228,7 +228,8 @@ impl CanaryLane {
         let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
         if !own.is_empty() {
             let began = Instant::now();
-            match chosen(input, &own)?.answered_by(&*self.handle, until.left()?).await {
+            // The other half is the champion's, should the canary hang.
+            match chosen(input, &own)?.answered_by(&*self.handle, until.left()? / 2).await {
                 Ok(predicted) if predicted.values.len() == own.len() => {
                     let latency = began.elapsed();
                     self.seen.lock().canary.add(latency.as_secs_f64(), predicted.values.iter().map(Scalar::as_f64));
@@ -238,12 +239,23 @@ impl CanaryLane {
                     place(&mut given, &own, predicted, self.version, "canary", latency, Some(self.part(false)));
                 }
                 answer => {
-                    tracing::warn!(model = %self.model, version = %self.version, error = ?answer.err(), "the canary did not answer; the champion does");
-                    let champion_answers = self.by_champion(input, &own, until, champion, &mut given, Some(self.part(true))).await;
-                    // What the champion cannot answer either is the caller's mistake, not the canary's.
-                    champion_answers?;
-                    let mut seen = self.seen.lock();
-                    own.iter().for_each(|row| seen.failed.add(rows[*row as usize].id.clone()));
+                    let error = answer.err();
+                    tracing::warn!(model = %self.model, version = %self.version, ?error, "the canary did not answer; the champion does");
+                    let count = || {
+                        let mut seen = self.seen.lock();
+                        own.iter().for_each(|row| seen.failed.add(rows[*row as usize].id.clone()));
+                    };
+                    // A canary that is down or too slow failed, whatever comes of the request. One that refuses failed only what the
+                    // champion answers: what neither takes is the caller's mistake.
+                    let is_refusal = matches!(error, Some(PredictError::Refused(_)));
+                    if !is_refusal {
+                        count();
+                        self.tell_if_due();
+                    }
+                    self.by_champion(input, &own, until, champion, &mut given, Some(self.part(true))).await?;
+                    if is_refusal {
+                        count();
+                    }
                 }
             }
         }

@@ -1,15 +1,19 @@
 #![allow(clippy::unwrap_used)]
 //! A gateway on in-memory ports that is started again and again over the same stores.
 
+mod runtime;
+
 use super::*;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::entity::{Deployment, ModelVersion, Shadow, VersionStatus};
 use domain::{Actor, Batch, Event, ModelName, PredictionId, Refusal, Scalar, Timestamp, VersionNumber};
-use ports::memory::{ManualClock, MemoryRowLog, MemoryRuntime, MemoryStore};
+use ports::memory::{ManualClock, MemoryRowLog, MemoryStore};
 use ports::{MetadataStore, Sealer};
 use reactor::Activity;
+use runtime::Runtime;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The model takes what it is sent.
 struct Sent;
@@ -54,6 +58,7 @@ fn version(number: u64) -> ModelVersion {
 struct Kept {
     store: Arc<MemoryStore>,
     rows: Arc<MemoryRowLog>,
+    runtime: Arc<Runtime>,
 }
 
 /// One process.
@@ -69,7 +74,7 @@ impl Kept {
     }
 
     async fn start_at(&self, now: i64) -> House {
-        let (activity, models) = (Activity::default(), MemoryRuntime::default());
+        let (activity, models) = (Activity::default(), &self.runtime.models);
         let clock = Arc::new(ManualClock::new(Timestamp::from_ms(now)));
         for number in [1, 2] {
             models.install(VersionNumber(number), |rows| Ok(vec![Scalar::Float(1.0); rows.num_rows()]));
@@ -95,7 +100,7 @@ impl Kept {
             clock.clone(),
             activity.clone(),
             Arc::new(Sealer::new(self.store.clone(), self.rows.clone()).unwrap()),
-            Arc::new(ModelPool::new(self.store.clone(), Arc::new(models))),
+            Arc::new(ModelPool::new(self.store.clone(), self.runtime.clone())),
             Arc::new(Sent),
             GatewayConfig { new_id: Arc::new(|_| PredictionId::new("unnamed")), wait_for_shadows: true },
         );
@@ -198,6 +203,44 @@ async fn what_a_canary_fails_the_champion_answers_and_its_counts_outlive_the_pro
     assert_eq!(told(), [(1, 1), (4, 1)], "enough for the step, over both processes");
     drop(kept.start().await);
     assert_eq!(told().len(), 2, "told once");
+}
+
+/// A canary that hung took the whole deadline: the champion behind it had no time left, every caller got 504, and the failure was never counted.
+#[tokio::test]
+async fn a_canary_that_hangs_leaves_the_champion_its_time_and_is_counted() {
+    use domain::entity::{Canary, CanarySeen};
+    let kept = Kept::default();
+    let canary = Canary {
+        version: runtime::HANGS,
+        weight: 100,
+        since: Timestamp::from_ms(5),
+        min_requests: 100,
+        hold: domain::Span::default(),
+        paused: None,
+        seen: CanarySeen::default(),
+    };
+    let mut deployment = Deployment::new(model());
+    (deployment.champion, deployment.canary) = (Some(VersionNumber(1)), Some(canary));
+    let versions = [version(1), version(runtime::HANGS.0)];
+    let batch = Batch::new(Actor::System("test".into()), Timestamp::from_ms(0)).put(&deployment);
+    kept.store.commit(versions.iter().fold(batch, |batch, version| batch.put(version))).await.unwrap();
+    let house = kept.start().await;
+    house.ask("a").await;
+    let status = house.gateway.status().remove(0);
+    let canary = status.versions.iter().find(|one| one.role == "canary").unwrap();
+    assert_eq!((canary.answered, canary.failed), (0, 1));
+    let given = kept.runtime.given.lock().clone();
+    assert!(given.len() == 1 && given[0] <= Duration::from_secs(15), "half of the usual 30 s: {given:?}");
+    // What the champion cannot answer either is a failure of a canary that is down all the same.
+    deployment.champion = Some(runtime::HANGS);
+    deployment.canary.as_mut().unwrap().version = VersionNumber(3);
+    kept.store.commit(Batch::new(Actor::System("test".into()), Timestamp::from_ms(0)).put(&deployment).put(&version(3))).await.unwrap();
+    let house = kept.start().await;
+    let request = PredictRequest { id: None, time: None, columns: [("temp".to_owned(), Scalar::Float(-1.0))].into() };
+    assert!(house.gateway.predict(&model(), vec![request]).await.is_err());
+    let status = house.gateway.status().remove(0);
+    let canary = status.versions.iter().find(|one| one.role == "canary").unwrap();
+    assert_eq!((canary.answered, canary.failed), (0, 1));
 }
 
 /// A step lasts at least so long. It was judged only when an answer came after that: with a model that few ask, a canary stood at its
