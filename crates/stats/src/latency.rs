@@ -1,6 +1,6 @@
 //! A histogram of latencies of bounded size, whose quantiles have a bounded error.
 
-/// Buckets: the last begins at 10 µs · 2^24, 168 s.
+/// Buckets: the last begins at 10 µs · 2^23.75, 141 s.
 pub const BUCKETS: usize = 97;
 /// Where the first bucket ends, in µs; what is faster is in it too.
 const FIRST_US: f64 = 10.0;
@@ -8,7 +8,7 @@ const FIRST_US: f64 = 10.0;
 const A_DOUBLING: f64 = 4.0;
 
 /// Counts by latency: bucket k > 0 holds [10 µs · 2^((k-1)/4), 10 µs · 2^(k/4)), so a quantile, told as its bucket's geometric middle, is at most
-/// 2^(1/8) - 1 = 9.1 % off (above 10 µs and below 168 s).
+/// 2^(1/8) - 1 = 9.1 % off (above 10 µs and below 141 s).
 ///
 /// ```
 /// let mut seen = stats::latency::Histogram::default();

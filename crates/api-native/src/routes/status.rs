@@ -154,7 +154,9 @@ fn models(world: &World, project: Option<&AppliedProject>) -> Result<Vec<LoopSta
 
 fn loop_of(world: &World, declared: bool, model: ModelName) -> Result<LoopStatus, Fault> {
     let deployment = world.get::<Deployment>(model.as_str())?.unwrap_or_else(|| Deployment::new(model.clone()));
-    let open = world.scope::<Incident>(model.as_str())?.into_iter().find(|incident| incident.state == IncidentState::Open);
+    let open = world.scope::<Incident>(model.as_str())?.into_iter().filter(|incident| incident.state == IncidentState::Open);
+    // The model's own before one of how it is served.
+    let open = open.min_by_key(|incident| incident.system);
     let windows = world.scope::<Window>(model.as_str())?;
     let last = |kind| {
         let judged = windows.iter().filter(|window| window.kind == kind && window.verdict.is_some());

@@ -64,7 +64,7 @@ impl Share {
 }
 
 impl Quantity {
-    /// Every name; the four of fairness take a column.
+    /// Every name; the five of fairness take a column.
     pub const NAMES: [&'static str; 24] = [
         "ece",
         "ece_mass",

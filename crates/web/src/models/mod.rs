@@ -86,7 +86,9 @@ fn row(world: &World, model: RegisteredModel, incidents: &[Incident]) -> Result<
     let mut reports = world.scope::<GateReport>(name.as_str())?;
     reports.sort_by_key(|report| report.challenger);
     let newest = reports.last();
-    let open = incidents.iter().find(|incident| incident.model == name && incident.state == IncidentState::Open);
+    let open = incidents.iter().filter(|incident| incident.model == name && incident.state == IncidentState::Open);
+    // The model's own before one of how it is served.
+    let open = open.min_by_key(|incident| incident.system);
     Ok(Row {
         href: link::model(&name),
         description: model.description,
