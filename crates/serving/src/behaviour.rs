@@ -13,6 +13,12 @@ use std::time::Duration;
 pub const MINUTES: usize = 180;
 /// Versions, in their roles, whose latencies are kept apart: those that answered last.
 const LANES: usize = 12;
+/// Features whose missing values are counted apart: a caller may send columns of any names to a model without a signature.
+const NAMES: usize = 256;
+/// Bytes of such a name.
+const NAME_BYTES: usize = 128;
+/// What the others are counted under.
+const OTHER: &str = "(other)";
 
 /// A version in one role.
 #[derive(Clone, Debug)]
@@ -33,11 +39,13 @@ pub struct Minute {
 /// All that is known of a model.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// When it was looked at.
+    pub now: Timestamp,
     pub total: Behaviour,
     pub lanes: Vec<Lane>,
-    /// The oldest first; minutes without a request are left out.
+    /// Of the last three hours before `now`, the oldest first; minutes without a request are left out.
     pub minutes: Vec<Minute>,
-    /// Values that were null when they were looked up or sent, by feature.
+    /// Values that were null when they were looked up or sent, by feature; beyond 256 of them under `(other)`.
     pub missing: BTreeMap<String, u64>,
 }
 
@@ -63,6 +71,7 @@ pub(crate) struct Meter(Mutex<State>);
 #[derive(Default)]
 struct State {
     total: Behaviour,
+    /// Who answered last is at the back.
     lanes: VecDeque<Lane>,
     minutes: VecDeque<Minute>,
     missing: HashMap<String, u64>,
@@ -74,8 +83,8 @@ impl State {
         let at = floor(now);
         // A clock that was set back goes on in the newest minute.
         if self.minutes.back().is_none_or(|last| last.at < at) {
-            let oldest = at.ms() - (MINUTES as i64 - 1) * MINUTE_MS;
-            while self.minutes.front().is_some_and(|first| first.at.ms() < oldest) {
+            let oldest = oldest(now, MINUTES as i64);
+            while self.minutes.front().is_some_and(|first| first.at < oldest) {
                 self.minutes.pop_front();
             }
             self.minutes.push_back(Minute { at, seen: Behaviour::default() });
@@ -90,14 +99,14 @@ impl State {
     }
 
     fn lane(&mut self, version: VersionNumber, role: &'static str) -> &mut Lane {
-        let place = self.lanes.iter().position(|lane| lane.version == version && lane.role == role).unwrap_or_else(|| {
-            if self.lanes.len() == LANES {
-                self.lanes.pop_front();
-            }
-            self.lanes.push_back(Lane { version, role, rows: 0, latency: Histogram::default() });
-            self.lanes.len() - 1
-        });
-        &mut self.lanes[place]
+        let place = self.lanes.iter().position(|lane| lane.version == version && lane.role == role);
+        let lane = place.and_then(|place| self.lanes.remove(place));
+        if lane.is_none() && self.lanes.len() == LANES {
+            self.lanes.pop_front();
+        }
+        self.lanes.push_back(lane.unwrap_or(Lane { version, role, rows: 0, latency: Histogram::default() }));
+        let last = self.lanes.len() - 1;
+        &mut self.lanes[last]
     }
 }
 
@@ -105,6 +114,11 @@ const MINUTE_MS: i64 = 60_000;
 
 fn floor(now: Timestamp) -> Timestamp {
     Timestamp::from_ms(now.ms().div_euclid(MINUTE_MS) * MINUTE_MS)
+}
+
+/// The first of the last so many minutes, the one that is not over included.
+fn oldest(now: Timestamp, minutes: i64) -> Timestamp {
+    Timestamp::from_ms(floor(now).ms() - (minutes - 1) * MINUTE_MS)
 }
 
 impl Meter {
@@ -148,7 +162,10 @@ impl Meter {
         for (name, count) in missing {
             match state.missing.get_mut(*name) {
                 Some(known) => *known += count,
-                None => drop(state.missing.insert((*name).to_owned(), *count)),
+                None => {
+                    let has_room = state.missing.len() < NAMES && name.len() <= NAME_BYTES;
+                    *state.missing.entry(if has_room { *name } else { OTHER }.to_owned()).or_default() += count;
+                }
             }
         }
     }
@@ -168,21 +185,25 @@ impl Meter {
         self.0.lock().total.clone()
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self, now: Timestamp) -> Seen {
         let state = self.0.lock();
+        let mut lanes: Vec<Lane> = state.lanes.iter().cloned().collect();
+        lanes.sort_by_key(|lane| (lane.version, lane.role));
+        let from = oldest(now, MINUTES as i64);
         Seen {
+            now,
             total: state.total.clone(),
-            lanes: state.lanes.iter().cloned().collect(),
-            minutes: state.minutes.iter().cloned().collect(),
+            lanes,
+            minutes: state.minutes.iter().filter(|minute| minute.at >= from).cloned().collect(),
             missing: state.missing.iter().map(|(name, count)| (name.clone(), *count)).collect(),
         }
     }
 
     /// The last so many minutes, the one that is not over included.
     pub(crate) fn last(&self, now: Timestamp, minutes: u32) -> Behaviour {
-        let from = floor(now).ms() - (i64::from(minutes.max(1)) - 1) * MINUTE_MS;
+        let from = oldest(now, i64::from(minutes.max(1)));
         let mut all = Behaviour::default();
-        self.0.lock().minutes.iter().filter(|minute| minute.at.ms() >= from).for_each(|minute| all.add(&minute.seen));
+        self.0.lock().minutes.iter().filter(|minute| minute.at >= from).for_each(|minute| all.add(&minute.seen));
         all
     }
 }
@@ -208,12 +229,15 @@ mod tests {
     fn minutes_are_kept_for_three_hours_and_totals_for_good() {
         let meter = Meter::default();
         (0..400).for_each(|minute| answer(&meter, at(minute), 10));
-        let seen = meter.seen();
+        let seen = meter.seen(at(399));
         assert_eq!((seen.minutes.len(), seen.total.requests, seen.total.rows), (MINUTES, 400, 800));
         assert_eq!(meter.last(at(399), 5).requests, 5);
         assert_eq!(meter.last(at(402), 5).requests, 2);
         assert_eq!(meter.last(at(999), 5).requests, 0);
         assert_eq!((seen.lanes[0].rows, seen.lanes[0].latency.count()), (800, 400));
+        // They end now, not with the last request.
+        let later = meter.seen(at(399 + 100));
+        assert_eq!((later.minutes.len(), later.minutes[0].at, later.total.requests), (80, floor(at(320)), 400));
     }
 
     #[test]
@@ -227,11 +251,11 @@ mod tests {
         for crashes in [0, 2, 2, 1] {
             meter.crashes(at(1), VersionNumber(3), crashes);
         }
-        let total = meter.seen().total;
+        let total = meter.seen(at(1)).total;
         // What the caller did wrong is no error of the system.
         assert_eq!((total.requests, total.errors(), total.restarts), (5, 3, 3));
         assert_eq!((total.error_rate(), total.missing_rate()), (Some(0.6), Some(0.3)));
-        assert_eq!(meter.seen().missing["hum"], 2);
+        assert_eq!(meter.seen(at(1)).missing["hum"], 2);
         assert_eq!(meter.last(at(1), 1).restarts, 3);
     }
 
@@ -247,7 +271,32 @@ mod tests {
     fn only_the_versions_that_answered_last_are_kept_apart() {
         let meter = Meter::default();
         (0..40).for_each(|version| meter.shadow(VersionNumber(version), 1, Duration::from_millis(1)));
-        let lanes = meter.seen().lanes;
+        let lanes = meter.seen(at(0)).lanes;
         assert_eq!((lanes.len(), lanes[0].version), (LANES, VersionNumber(28)));
+    }
+
+    /// Lanes went in the order in which they came: the twelfth shadow pushed out the champion, which answered all the while.
+    #[test]
+    fn the_champion_that_goes_on_answering_is_kept() {
+        let meter = Meter::default();
+        for version in 10..40 {
+            answer(&meter, at(0), 1);
+            meter.shadow(VersionNumber(version), 1, Duration::from_millis(1));
+        }
+        let lanes = meter.seen(at(0)).lanes;
+        assert_eq!((lanes.len(), lanes[0].role, lanes[0].rows), (LANES, "champion", 60));
+    }
+
+    /// A caller's own columns were kept by their names without end, in memory and among the metrics.
+    #[test]
+    fn names_that_callers_invent_are_bounded() {
+        let meter = Meter::default();
+        for n in 0..1000 {
+            meter.features(at(0), 2, &[("temp", 1), (&format!("x{n}"), 1)]);
+        }
+        meter.features(at(0), 1, &[(&"long".repeat(100), 1)]);
+        let missing = meter.seen(at(0)).missing;
+        assert_eq!((missing.len(), missing["temp"], missing[OTHER]), (NAMES + 1, 1000, 746));
+        assert_eq!(missing.values().sum::<u64>(), 2001, "none is lost");
     }
 }

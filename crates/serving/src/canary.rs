@@ -396,6 +396,7 @@ pub(crate) fn chosen_lane<'a>(
 pub(crate) async fn lane_of(
     deployment: &Deployment,
     old: Option<&Route>,
+    missing: &[VersionNumber],
     pool: &ModelPool,
     sealer: &Sealer,
     sinks: &Sinks,
@@ -404,10 +405,13 @@ pub(crate) async fn lane_of(
     if let Some(kept) = old.and_then(|old| old.canary.as_ref()).filter(|lane| lane.fits(canary)) {
         return Ok(Some(kept.clone()));
     }
+    if missing.contains(&canary.version) {
+        return Ok(None);
+    }
     let model = &deployment.model;
     let mut known = Before::default();
-    // The first route of a process: an earlier one may have been within this step.
-    if old.is_none() {
+    // The first lane of a process: an earlier one may have been within this step.
+    if old.is_none_or(|old| old.missing.contains(&canary.version)) {
         sealer.seal(&format!("prediction/{model}"), sinks.clock.event_now()).await?;
         known = before(&*sinks.rows, model, canary).await?;
     }

@@ -7,6 +7,7 @@ use domain::spec::EnvironmentSpec;
 use domain::{Actor, Batch, Digest, Event, Fault, ModelName, Recorded, Span, VersionNumber};
 use ports::{CommitError, LoadError, World};
 use reactor::Worker;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,33 +16,40 @@ const NAME: &str = "serving.environments";
 
 impl Gateway {
     /// Versions in use that cannot load before something is installed.
-    pub(crate) async fn unprepared(&self, model: &ModelName) -> Result<Vec<VersionNumber>, Fault> {
-        let deployment = World::new(self.sinks.store.snapshot()?).get::<Deployment>(model.as_str())?;
+    pub(crate) async fn unprepared(&self, deployment: &Deployment) -> Result<Vec<VersionNumber>, Fault> {
         let mut missing = Vec::new();
-        for version in deployment.iter().flat_map(Deployment::versions) {
-            if !self.pool.is_prepared(model, version).await {
+        for version in deployment.versions() {
+            if !self.pool.is_prepared(&deployment.model, version).await? {
                 missing.push(version);
             }
         }
         Ok(missing)
     }
 
-    /// Installs what is missing on a task of its own, then brings the model's route in line. One task a model.
-    pub(crate) fn prepare_apart(self: &Arc<Self>, model: &ModelName, missing: Vec<VersionNumber>) {
-        if !self.preparing.lock().insert(model.clone()) {
+    /// Installs what is missing on a task of its own, then brings the model's route in line, which the deployment may want otherwise by now. One
+    /// task a model. What failed is not tried again before something happens to the model.
+    pub(crate) fn prepare_apart(
+        self: &Arc<Self>,
+        model: &ModelName,
+        missing: Vec<VersionNumber>,
+        mut failed: BTreeMap<VersionNumber, String>,
+    ) {
+        if missing.is_empty() || !self.preparing.lock().insert(model.clone()) {
             return;
         }
         let (gateway, model) = (self.clone(), model.clone());
         tokio::spawn(async move {
-            let mut all = true;
             for version in missing {
-                all &= gateway.pool.prepare(&model, version).await.is_ok();
+                if let Err(error) = gateway.pool.prepare(&model, version).await {
+                    tracing::error!(%model, %version, %error, "what a version needs is not installed");
+                    failed.insert(version, error.to_string());
+                }
             }
+            // Before the route is looked at: who asks from now on begins a task of his own.
             gateway.preparing.lock().remove(&model);
-            // The deployment may be another by now. What could not be made is said by the load, which does not try again at once.
-            let followed = if all { Box::pin(gateway.follow(&model)).await } else { gateway.bring(&model).await };
-            if let Err(fault) = followed {
-                tracing::error!(%model, %fault, "the route stays as it was");
+            match gateway.bring(&model, &failed).await {
+                Ok(missing) => gateway.prepare_apart(&model, missing, failed),
+                Err(fault) => tracing::error!(%model, %fault, "the route stays as it was"),
             }
         });
     }
@@ -66,7 +74,13 @@ impl Worker for Environments {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        matches!(event, Event::ModelVersionRegistered { .. } | Event::GateRequested { .. } | Event::ProjectApplied { .. })
+        matches!(
+            event,
+            Event::ModelVersionRegistered { .. }
+                | Event::GateRequested { .. }
+                | Event::ChampionPromoted { .. }
+                | Event::ProjectApplied { .. }
+        )
     }
 
     async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
@@ -77,7 +91,9 @@ impl Worker for Environments {
             serve.is_some_and(|serve| serve.environment == EnvironmentSpec::Locked)
         };
         let versions: Vec<(ModelName, VersionNumber)> = match &recorded.event {
-            Event::ModelVersionRegistered { model, version, .. } => vec![(model.clone(), *version)],
+            Event::ModelVersionRegistered { model, version, .. } | Event::ChampionPromoted { model, version, .. } => {
+                vec![(model.clone(), *version)]
+            }
             Event::GateRequested { model, challenger, .. } => vec![(model.clone(), *challenger)],
             _ => {
                 let deployed = world.list::<Deployment>()?;

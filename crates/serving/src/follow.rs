@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use domain::entity::{AppliedProject, Deployment};
 use domain::spec::{ModelSpec, ServeSpec};
 use domain::{Event, Fault, ModelName, Recorded, Timestamp, VersionNumber};
-use ports::World;
+use ports::{ModelHandle, World};
 use reactor::Worker;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,89 +34,99 @@ impl Gateway {
         canaries.iter().for_each(|canary| canary.tell_if_due());
     }
 
-    /// Brings one model's route in line with its deployment. The old route answers until the new one is ready; what must be installed for
-    /// the new one is installed apart, so that other models need not wait.
+    /// Brings one model's route in line with its deployment. What must be installed for a version is installed apart, so that other models need
+    /// not wait, and the route is brought in line again then.
     pub async fn follow(self: &Arc<Self>, model: &ModelName) -> Result<(), Fault> {
-        self.use_settings(model)?;
-        let missing = self.unprepared(model).await?;
-        if missing.is_empty() {
-            return self.bring(model).await;
-        }
-        self.routes.write().entry(model.clone()).or_insert_with(|| {
-            let broken = Some("its environment is being installed".into());
-            Arc::new(Route {
-                broken,
-                champion: None,
-                shadows: Vec::new(),
-                canary: None,
-                spec: serve_spec(None),
-                calendar: None,
-                is_first: true,
-            })
-        });
-        self.prepare_apart(model, missing);
+        let failed = BTreeMap::new();
+        let missing = self.bring(model, &failed).await?;
+        self.prepare_apart(model, missing, failed);
         Ok(())
     }
 
-    fn use_settings(&self, model: &ModelName) -> Result<(), Fault> {
-        let project = World::new(self.sinks.store.snapshot()?).get::<AppliedProject>("project")?;
-        self.pool.use_settings(model, &serve_spec(project.and_then(|project| project.spec.model.get(model.as_str()).cloned()).as_ref()));
-        Ok(())
-    }
-
-    /// Loads what the deployment says and answers with it.
-    pub(crate) async fn bring(&self, model: &ModelName) -> Result<(), Fault> {
+    /// Loads what the deployment says, as far as it is prepared, and answers with it; the old champion answers until the new one can. Gives the
+    /// versions that must be prepared yet; `failed`: those of which that was tried, and why it failed.
+    pub(crate) async fn bring(&self, model: &ModelName, failed: &BTreeMap<VersionNumber, String>) -> Result<Vec<VersionNumber>, Fault> {
         let _turn = self.turn.lock().await;
         let world = World::new(self.sinks.store.snapshot()?);
-        let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(()) };
+        let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(Vec::new()) };
         let project = world.get::<AppliedProject>("project")?;
         let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
-        let old = self.routes.read().get(model).filter(|old| !old.is_first).cloned();
+        let old = self.routes.read().get(model).cloned();
         let spec = serve_spec(declared.as_ref());
-        self.pool.use_settings(model, &spec);
+        let missing = self.unprepared(&deployment).await?;
         let mut broken = None;
         let champion = match deployment.champion {
             None => None,
-            Some(version) => match self.pool.get(model, version).await {
+            Some(version) => match self.champion(model, version, &missing, failed).await {
                 Ok(handle) => Some((version, handle)),
-                Err(error) => {
-                    tracing::error!(%model, %version, %error, "the champion does not load; what served before goes on");
-                    broken = Some(format!("version {version} does not load: {error}"));
+                Err(why) => {
+                    broken = Some(why);
                     old.as_ref().and_then(|old| old.champion.clone())
                 }
             },
         };
         // Under other settings a lane has another handle; what it answered so far is in the log.
         let kept = old.as_deref().filter(|old| pool::same_settings(&old.spec, &spec));
-        let shadows = self.lanes(model, &deployment, kept).await?;
-        let canary = canary::lane_of(&deployment, kept, &self.pool, &self.sealer, &self.sinks).await?;
-        let route = Route { champion, broken, shadows, canary, spec, calendar: calendar(declared.as_ref()), is_first: false };
+        let shadows = self.lanes(model, &deployment, kept, &missing).await?;
+        let canary = canary::lane_of(&deployment, kept, &missing, &self.pool, &self.sealer, &self.sinks).await?;
+        let calendar = calendar(declared.as_ref());
+        let route = Route { champion, broken, shadows, canary, spec, calendar, missing: missing.clone() };
         let now = route.champion.as_ref().map(|(version, _)| *version);
+        let mut keep = deployment.versions();
+        keep.extend(now);
         self.routes.write().insert(model.clone(), Arc::new(route));
         let before = old.and_then(|old| Some(old.champion.as_ref()?.0)).filter(|before| Some(*before) != now);
         if let Some(before) = before {
             self.resting.lock().insert(model.clone(), (before, Instant::now()));
         }
-        let mut keep = deployment.versions();
         keep.extend(self.resting.lock().get(model).map(|(version, _)| *version));
         self.pool.keep_only(model, &keep);
-        Ok(())
+        Ok(missing.into_iter().filter(|version| !failed.contains_key(version)).collect())
     }
 
-    /// Lets go of champions that were replaced an hour ago.
-    pub(crate) fn let_rest_go(&self) {
-        let gone: Vec<ModelName> = {
-            let mut resting = self.resting.lock();
-            resting.extract_if(|_, (_, since)| since.elapsed() > REST).map(|(model, _)| model).collect()
+    /// The handle of a champion, or why there is none.
+    async fn champion(
+        &self,
+        model: &ModelName,
+        version: VersionNumber,
+        missing: &[VersionNumber],
+        failed: &BTreeMap<VersionNumber, String>,
+    ) -> Result<Arc<dyn ModelHandle>, String> {
+        let error = match failed.get(&version) {
+            _ if !missing.contains(&version) => match self.pool.get(model, version).await {
+                Ok(handle) => return Ok(handle),
+                Err(error) => error.to_string(),
+            },
+            Some(error) => error.clone(),
+            None => return Err("its environment is being installed".into()),
         };
-        for model in gone {
-            if let Some(route) = self.routes.read().get(&model) {
-                self.pool.keep_only(&model, &route.versions().collect::<Vec<_>>());
+        tracing::error!(%model, %version, error, "the champion does not load; what served before goes on");
+        Err(format!("version {version} does not load: {error}"))
+    }
+
+    /// Lets go of champions that were replaced an hour ago. While routes change it waits for its next call.
+    pub(crate) fn let_rest_go(&self, now: Instant) {
+        let Ok(_turn) = self.turn.try_lock() else { return };
+        let gone: Vec<(ModelName, VersionNumber)> = {
+            let mut resting = self.resting.lock();
+            let rested = resting.extract_if(|_, (_, since)| now.duration_since(*since) > REST);
+            rested.map(|(model, (version, _))| (model, version)).collect()
+        };
+        for (model, version) in gone {
+            let is_used = self.routes.read().get(&model).is_some_and(|route| route.versions().any(|used| used == version));
+            if !is_used {
+                self.pool.let_go(&model, version);
             }
         }
     }
 
-    async fn lanes(&self, model: &ModelName, deployment: &Deployment, old: Option<&Route>) -> Result<Vec<Arc<ShadowLane>>, Fault> {
+    async fn lanes(
+        &self,
+        model: &ModelName,
+        deployment: &Deployment,
+        old: Option<&Route>,
+        missing: &[VersionNumber],
+    ) -> Result<Vec<Arc<ShadowLane>>, Fault> {
         let challenger = deployment.challenger.iter().map(|shadow| (shadow.version, shadow.needs));
         let standing = deployment.shadows.iter().map(|version| (*version, None));
         let mut lanes: Vec<Arc<ShadowLane>> = Vec::new();
@@ -130,8 +140,12 @@ impl Gateway {
                 lanes.push(lane.clone());
                 continue;
             }
-            // The first route of a process: an earlier one may have begun this rollout.
-            let before = match deployment.challenger.as_ref().filter(|_| old.is_none() && needs.is_some()) {
+            if missing.contains(&version) {
+                continue;
+            }
+            // The first lane of a process: an earlier one may have begun this rollout.
+            let is_first = old.is_none_or(|old| old.missing.contains(&version));
+            let before = match deployment.challenger.as_ref().filter(|_| is_first && needs.is_some()) {
                 Some(shadow) => self.answered_before(model, version, shadow.since).await?,
                 None => HashSet::new(),
             };

@@ -108,6 +108,8 @@ pub struct Gateway {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) sinks: Sinks,
     config: GatewayConfig,
+    /// By the wall clock.
+    pub(crate) began: Timestamp,
     pub(crate) routes: RwLock<HashMap<ModelName, Arc<Route>>>,
     counters: RwLock<HashMap<ModelName, Arc<Counters>>>,
     /// One change of routes at a time.
@@ -131,6 +133,7 @@ impl Gateway {
         config: GatewayConfig,
     ) -> Arc<Gateway> {
         Arc::new(Gateway {
+            began: clock.wall_now(),
             pool,
             features,
             sealer,
@@ -216,11 +219,15 @@ impl Gateway {
         let given = match lane {
             Some(lane) => lane.answer(&input, &rows, wanted.is_some(), until, (version, &champion)).await,
             None => match until.left() {
-                Ok(left) => champion.predict_with(&features, &input.params, left).await.map(|predicted| {
-                    let latency_us = began.elapsed().as_micros() as i64;
-                    let given = |(value, outputs)| Given { value, outputs, version, role: "champion", latency_us, canary: None };
-                    predicted.into_rows().map(given).collect()
-                }),
+                Ok(left) => {
+                    // A version's latency is its own, with a canary beside it and without.
+                    let asked = Instant::now();
+                    champion.predict_with(&features, &input.params, left).await.map(|predicted| {
+                        let latency_us = asked.elapsed().as_micros() as i64;
+                        let given = |(value, outputs)| Given { value, outputs, version, role: "champion", latency_us, canary: None };
+                        predicted.into_rows().map(given).collect()
+                    })
+                }
                 Err(late) => Err(late),
             },
         };

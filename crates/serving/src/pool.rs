@@ -31,8 +31,8 @@ type Cell = Arc<OnceCell<Arc<dyn ModelHandle>>>;
 pub struct ModelPool {
     store: Arc<dyn MetadataStore>,
     runtime: Arc<dyn ModelRuntime>,
-    loaded: Mutex<HashMap<Key, Cell>>,
-    settings: Mutex<HashMap<ModelName, Settings>>,
+    /// Each with the settings that it was loaded under.
+    loaded: Mutex<HashMap<Key, (Settings, Cell)>>,
 }
 
 impl Settings {
@@ -53,49 +53,65 @@ pub(crate) fn same_settings(a: &ServeSpec, b: &ServeSpec) -> bool {
     Settings::of(a) == Settings::of(b)
 }
 
+/// What the file in force says of a model's versions.
+fn settings(world: &World, model: &ModelName) -> Result<Settings, Fault> {
+    let project = world.get::<AppliedProject>("project")?;
+    let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
+    Ok(serve.map(Settings::of).unwrap_or_default())
+}
+
 impl ModelPool {
     /// An empty pool.
     pub fn new(store: Arc<dyn MetadataStore>, runtime: Arc<dyn ModelRuntime>) -> Self {
-        ModelPool { store, runtime, loaded: Mutex::default(), settings: Mutex::default() }
+        ModelPool { store, runtime, loaded: Mutex::default() }
     }
 
-    /// The handle of a version, loaded if it is not yet. Callers that come meanwhile wait for the same load.
+    /// The handle of a version, loaded if it is not yet, or was under other settings than the file's; who holds that handle goes on with it.
+    /// Callers that come meanwhile wait for the same load.
     pub async fn get(&self, model: &ModelName, version: VersionNumber) -> Result<Arc<dyn ModelHandle>, LoadError> {
+        let settings = settings(&World::new(self.store.snapshot()?), model)?;
         let key = (model.clone(), version);
-        let cell = self.loaded.lock().entry(key.clone()).or_default().clone();
-        let handle = cell.get_or_try_init(|| self.load(model, version)).await;
+        let cell = {
+            let mut loaded = self.loaded.lock();
+            let found = loaded.entry(key.clone()).or_insert_with(|| (settings.clone(), Cell::default()));
+            if found.0 != settings {
+                *found = (settings.clone(), Cell::default());
+            }
+            found.1.clone()
+        };
+        let handle = cell.get_or_try_init(|| self.load(model, version, settings)).await;
         if handle.is_err() {
-            self.loaded.lock().remove(&key);
+            let mut loaded = self.loaded.lock();
+            if loaded.get(&key).is_some_and(|(_, now)| Arc::ptr_eq(now, &cell)) {
+                loaded.remove(&key);
+            }
         }
         handle.cloned()
     }
 
-    async fn load(&self, model: &ModelName, version: VersionNumber) -> Result<Arc<dyn ModelHandle>, LoadError> {
-        let (files, batch) = self.files(model, version)?;
-        let handle = self.runtime.load(&files).await?;
+    async fn load(&self, model: &ModelName, version: VersionNumber, settings: Settings) -> Result<Arc<dyn ModelHandle>, LoadError> {
+        let batch = settings.batch;
+        let handle = self.runtime.load(&self.files(model, version, settings)?).await?;
         Ok(match batch {
             Some(batch) => Arc::new(Batched::over(handle, batch)),
             None => handle,
         })
     }
 
-    /// Where a version's files are, and what shall answer with them, as the file in force says.
-    fn files(&self, model: &ModelName, version: VersionNumber) -> Result<(ModelFiles, Option<BatchSpec>), LoadError> {
-        let world = World::new(self.store.snapshot()?);
-        let found = world.get::<ModelVersion>(&format!("{model}/{version}"))?;
+    /// Where a version's files are, and what shall answer with them.
+    fn files(&self, model: &ModelName, version: VersionNumber, settings: Settings) -> Result<ModelFiles, LoadError> {
+        let found = World::new(self.store.snapshot()?).get::<ModelVersion>(&format!("{model}/{version}"))?;
         let found =
             found.ok_or_else(|| Refusal::not_found("model_version/not_found", format!("model {model} has no version {version}")))?;
-        let project = world.get::<AppliedProject>("project")?;
-        let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
-        let Settings { runtime, output, environment, isolate, scale, batch } = serve.map(Settings::of).unwrap_or_default();
+        let Settings { runtime, output, environment, isolate, scale, batch: _ } = settings;
         let artifact_path = found.artifact_path;
-        Ok((ModelFiles { model: model.clone(), version, artifact_path, runtime, output, environment, isolate, scale, onnx: None }, batch))
+        Ok(ModelFiles { model: model.clone(), version, artifact_path, runtime, output, environment, isolate, scale, onnx: None })
     }
 
     /// Makes what a load needs beside the files, which may take minutes.
     pub async fn prepare(&self, model: &ModelName, version: VersionNumber) -> Result<Option<EnvironmentLock>, LoadError> {
-        let (files, _) = self.files(model, version)?;
-        self.runtime.prepare(&files).await
+        let settings = settings(&World::new(self.store.snapshot()?), model)?;
+        self.runtime.prepare(&self.files(model, version, settings)?).await
     }
 
     pub(crate) async fn free_environments(&self, unused: Duration, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
@@ -103,21 +119,15 @@ impl ModelPool {
     }
 
     /// Whether a version is loaded, or would load without that. What is not known at all is said by the load.
-    pub(crate) async fn is_prepared(&self, model: &ModelName, version: VersionNumber) -> bool {
-        let is_loaded = self.loaded.lock().get(&(model.clone(), version)).is_some_and(|cell| cell.initialized());
-        match self.files(model, version) {
-            Ok((files, _)) if !is_loaded => self.runtime.is_prepared(&files).await,
-            _ => true,
+    pub(crate) async fn is_prepared(&self, model: &ModelName, version: VersionNumber) -> Result<bool, Fault> {
+        let settings = settings(&World::new(self.store.snapshot()?), model)?;
+        let key = (model.clone(), version);
+        if self.loaded.lock().get(&key).is_some_and(|(under, cell)| *under == settings && cell.initialized()) {
+            return Ok(true);
         }
-    }
-
-    /// What shall answer for the model from now on, by how many workers, and how much at a time. Other settings than before mean that its
-    /// versions are loaded anew; who holds a handle goes on with it.
-    pub fn use_settings(&self, model: &ModelName, serve: &ServeSpec) {
-        let settings = Settings::of(serve);
-        let before = self.settings.lock().insert(model.clone(), settings.clone());
-        if before.is_some_and(|before| before != settings) {
-            self.loaded.lock().retain(|(of, _), _| of != model);
+        match self.files(model, version, settings) {
+            Ok(files) => Ok(self.runtime.is_prepared(&files).await),
+            Err(_) => Ok(true),
         }
     }
 
@@ -126,28 +136,33 @@ impl ModelPool {
         self.loaded.lock().retain(|(of, version), _| of != model || keep.contains(version));
     }
 
+    /// Lets go of one version.
+    pub(crate) fn let_go(&self, model: &ModelName, version: VersionNumber) {
+        self.loaded.lock().remove(&(model.clone(), version));
+    }
+
     /// Crashes of a loaded version's workers.
     pub fn crashes(&self, model: &ModelName, version: VersionNumber) -> u64 {
         let loaded = self.loaded.lock();
-        loaded.get(&(model.clone(), version)).and_then(|cell| cell.get()).map_or(0, |handle| handle.crashes())
+        loaded.get(&(model.clone(), version)).and_then(|(_, cell)| cell.get()).map_or(0, |handle| handle.crashes())
     }
 
     /// Workers of a loaded version; `None` where it is answered within the server, or not loaded.
     pub fn workers(&self, model: &ModelName, version: VersionNumber) -> Option<WorkerCount> {
         let loaded = self.loaded.lock();
-        let (ready, starting) = loaded.get(&(model.clone(), version))?.get()?.workers()?;
+        let (ready, starting) = loaded.get(&(model.clone(), version))?.1.get()?.workers()?;
         Some(WorkerCount { ready, starting })
     }
 
     /// What the workers of each model used since this was last asked.
     pub fn take_usage(&self) -> Vec<(ModelName, WorkerUse)> {
         let loaded = self.loaded.lock();
-        loaded.iter().filter_map(|((model, _), cell)| Some((model.clone(), cell.get()?.take_usage()?))).collect()
+        loaded.iter().filter_map(|((model, _), (_, cell))| Some((model.clone(), cell.get()?.take_usage()?))).collect()
     }
 
     /// Ends all workers after the requests under way.
     pub async fn stop(&self) -> Result<(), Fault> {
-        let all: Vec<Cell> = self.loaded.lock().drain().map(|(_, cell)| cell).collect();
+        let all: Vec<Cell> = self.loaded.lock().drain().map(|(_, (_, cell))| cell).collect();
         for handle in all.iter().filter_map(|cell| cell.get()) {
             handle.stop().await;
         }

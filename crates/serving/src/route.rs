@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 /// A model's champion and shadows. Replaced as a whole; a request keeps the one that it began with.
 pub(crate) struct Route {
     pub(crate) champion: Option<(VersionNumber, Arc<dyn ModelHandle>)>,
-    /// Why there is no champion though one is deployed.
+    /// Why the champion is not the one that is deployed.
     pub(crate) broken: Option<String>,
     pub(crate) shadows: Vec<Arc<ShadowLane>>,
     /// The version that answers a part of the entities.
@@ -21,8 +21,8 @@ pub(crate) struct Route {
     pub(crate) spec: ServeSpec,
     /// The monitor's calendar: a row that crosses a window's end seals the stream.
     pub(crate) calendar: Option<(Timestamp, Span)>,
-    /// Nothing was loaded by this process yet.
-    pub(crate) is_first: bool,
+    /// Versions that were not prepared: nothing was loaded of them.
+    pub(crate) missing: Vec<VersionNumber>,
 }
 
 impl Route {

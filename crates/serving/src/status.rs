@@ -3,10 +3,11 @@
 use crate::behaviour::Seen;
 use crate::gateway::Gateway;
 use crate::route::{Counters, ModelStatus, Route, VersionStatus};
-use domain::{ModelName, Refusal};
+use domain::{ModelName, Refusal, Timestamp};
 use ports::Behaviour;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Gateway {
     /// What is served, for the status page.
@@ -17,10 +18,15 @@ impl Gateway {
         models
     }
 
+    /// Since when anything is measured.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
     /// What was measured of a model that is served since this process began, and by minute.
     pub fn seen(&self, model: &ModelName) -> Result<Seen, Refusal> {
         let route = self.route(model)?;
-        Ok(self.looked_at(model, &route).meter.seen())
+        Ok(self.looked_at(model, &route).meter.seen(self.sinks.clock.wall_now()))
     }
 
     /// What was measured of a model in the last so many minutes, the one that is not over included.
@@ -35,7 +41,7 @@ impl Gateway {
         for (model, route) in routes {
             self.looked_at(&model, &route);
         }
-        self.let_rest_go();
+        self.let_rest_go(Instant::now());
     }
 
     /// Deaths of workers are counted by the runtime; they get their minute here.

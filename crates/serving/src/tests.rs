@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! A gateway on in-memory ports that is started again and again over the same stores.
 
+mod routes;
 mod runtime;
 
 use super::*;
