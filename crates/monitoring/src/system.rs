@@ -75,8 +75,8 @@ impl Condition {
         Ok(Condition { text: text.into(), measure, or_equal, limit, window })
     }
 
-    /// Judges what was seen in the window.
-    pub fn judge(&self, seen: &Behaviour) -> Verdict {
+    /// Judges what was seen in the window, of which so much was `measured`.
+    pub fn judge(&self, seen: &Behaviour, measured: Span) -> Verdict {
         let value = match self.measure {
             Measure::Latency(q) if seen.latency.count() >= MIN_REQUESTS => seen.latency.quantile(q).map(|us| us / 1000.0),
             Measure::ErrorRate if seen.requests >= MIN_REQUESTS => seen.error_rate(),
@@ -92,7 +92,13 @@ impl Condition {
             Measure::Restarts => format!("{value} restarts"),
         };
         let told = if self.window == 1 { format!("{told} in a minute") } else { format!("{told} in {} minutes", self.window) };
-        if value < self.limit || (self.or_equal && value == self.limit) { Verdict::Holds(told) } else { Verdict::Broken(told) }
+        let holds = value < self.limit || (self.or_equal && value == self.limit);
+        match (holds, self.measure) {
+            // A server that has just started knows of no restart before it.
+            (true, Measure::Restarts) if measured < Span::from_ms(60_000 * i64::from(self.window)) => Verdict::Unknown,
+            (true, _) => Verdict::Holds(told),
+            (false, _) => Verdict::Broken(told),
+        }
     }
 }
 
@@ -141,27 +147,29 @@ pub fn check(watch: &[String]) -> Result<(), Refusal> {
     watch.iter().try_for_each(|text| Condition::parse(text).map(|_| ()).map_err(|refusal| refusal.at("serve.watch")))
 }
 
-/// Judges the conditions of the file over what serving measured of a model in so many minutes (`None`: it is not served), and opens or closes one
-/// incident: a batch is one incident's thread, so a clock calls this until it says false. An incident whose condition is no longer in the file
-/// is closed.
+/// Judges the conditions of the file over what serving measured of a model in so many minutes (`None`: it is not served), at most `since` then, and
+/// opens or closes one incident: a batch is one incident's thread, so a clock calls this until it says false. An incident whose condition, or
+/// whose model, is no longer in the file is closed.
 pub fn watch(
     world: &World,
     measured: &(dyn Fn(&ModelName, u32) -> Option<Behaviour> + Sync),
+    since: Timestamp,
     now: Timestamp,
 ) -> Result<(Batch, bool), CommitError> {
     let mut batch = Batch::new(Actor::System("monitoring.system".into()), now);
     let Some(project) = world.get::<AppliedProject>("project")? else { return Ok((batch, false)) };
+    let all = world.list::<Incident>()?;
     for (name, spec) in &project.spec.model {
         let model = ModelName::new(name.clone());
         let declared = spec.serve.as_ref().map_or(&[][..], |serve| &serve.watch);
-        let known = world.scope::<Incident>(name)?;
+        let known: Vec<&Incident> = all.iter().filter(|incident| incident.model == model).collect();
         let open =
             |text: &str| known.iter().find(|incident| incident.system && incident.state == IncidentState::Open && incident.rule == text);
         for text in declared {
             let condition =
                 Condition::parse(text).map_err(|refusal| Fault::because("reading a condition of the applied project", refusal))?;
             let seen = measured(&model, condition.window);
-            let verdict = seen.as_ref().map_or(Verdict::Unknown, |seen| condition.judge(seen));
+            let verdict = seen.as_ref().map_or(Verdict::Unknown, |seen| condition.judge(seen, now - since));
             match (open(text), verdict) {
                 (None, Verdict::Broken(why)) => {
                     let Some(version) = deployment(world, &model)?.champion else { continue };
@@ -179,10 +187,14 @@ pub fn watch(
                 _ => {}
             }
         }
-        let mut gone = known.iter().filter(|incident| incident.system && incident.state == IncidentState::Open);
-        if let Some(incident) = gone.find(|incident| !declared.contains(&incident.rule)) {
-            return Ok((closed(batch, incident, format!("`{}` is watched no longer", incident.rule)), true));
-        }
+    }
+    let is_watched = |incident: &Incident| {
+        let serve = project.spec.model.get(incident.model.as_str()).and_then(|spec| spec.serve.as_ref());
+        serve.is_some_and(|serve| serve.watch.contains(&incident.rule))
+    };
+    let mut open = all.iter().filter(|incident| incident.system && incident.state == IncidentState::Open);
+    if let Some(incident) = open.find(|incident| !is_watched(incident)) {
+        return Ok((closed(batch, incident, format!("`{}` is watched no longer", incident.rule)), true));
     }
     Ok((batch, false))
 }

@@ -35,13 +35,24 @@ fn conditions_are_judged_on_evidence_alone() {
         ("restarts < 2", seen(1, 1, 0), Some(false)),
         ("restarts < 2", Behaviour::default(), Some(true)),
     ] {
-        let verdict = match Condition::parse(text).unwrap().judge(&seen) {
+        let verdict = match Condition::parse(text).unwrap().judge(&seen, Span::from_ms(3_600_000)) {
             Verdict::Holds(_) => Some(true),
             Verdict::Broken(_) => Some(false),
             Verdict::Unknown => None,
         };
         assert_eq!(verdict, expected, "{text}");
     }
+}
+
+/// A server that was started again knew of no restarts, so an incident of them closed with the next start.
+#[test]
+fn restarts_hold_only_over_a_window_that_was_measured() {
+    let condition = Condition::parse("restarts < 3 for 1h").unwrap();
+    let judge = |restarts, minutes: i64| condition.judge(&Behaviour { restarts, ..Behaviour::default() }, Span::from_ms(60_000 * minutes));
+    assert_eq!(judge(0, 0), Verdict::Unknown);
+    assert_eq!(judge(2, 59), Verdict::Unknown);
+    assert!(matches!(judge(2, 60), Verdict::Holds(_)));
+    assert!(matches!(judge(3, 1), Verdict::Broken(_)), "too many are too many at once");
 }
 
 #[test]
@@ -81,7 +92,7 @@ async fn an_incident_opens_once_outlives_a_restart_and_closes_when_it_holds_agai
     };
     let look = async |minute: i64, seen: Option<Behaviour>| {
         let mut changes = 0;
-        while decide(&*store, |world| watch(world, &|_, _| seen.clone(), at(minute))).await.unwrap() {
+        while decide(&*store, |world| watch(world, &|_, _| seen.clone(), at(0), at(minute))).await.unwrap() {
             changes += 1;
             assert!(changes < 9, "it never ends");
         }
@@ -99,10 +110,12 @@ async fn an_incident_opens_once_outlives_a_restart_and_closes_when_it_holds_agai
     apply(&FILE.replace(", \"error_rate < 1%\"", "")).await;
     assert_eq!(look(7, Some(seen(100, 10, 5))).await, (1, 0, 2), "what is watched no longer");
     assert_eq!(look(8, Some(seen(100, 80, 5))).await, (1, 1, 3), "and anew");
+    apply(r#"{ "model": { "other": { "task": "regression", "metric": "mae" } } }"#).await;
+    assert_eq!(look(9, None).await, (1, 0, 3), "a model that was taken out of the file");
     let events = store.events(0, 100).unwrap();
     let told = |is: fn(&Event) -> bool| events.iter().filter(|recorded| is(&recorded.event)).count();
     assert_eq!(told(|event| matches!(event, Event::IncidentOpened { .. })), 3);
     assert_eq!(told(|event| matches!(event, Event::AlertRaised { .. })), 3);
-    assert_eq!(told(|event| matches!(event, Event::IncidentResolved { .. })), 2);
+    assert_eq!(told(|event| matches!(event, Event::IncidentResolved { .. })), 3);
     assert!(events.iter().all(|recorded| recorded.thread.as_ref().is_none_or(|thread| thread.starts_with("demand-"))));
 }

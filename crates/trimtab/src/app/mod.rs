@@ -281,8 +281,9 @@ impl App {
     async fn watch_serving(&self, wall: Timestamp) -> Result<(), Fault> {
         self.gateway.look_around();
         let measured = |model: &ModelName, minutes| self.gateway.behaviour(model, minutes).ok();
+        let since = self.gateway.began();
         loop {
-            let watched = ports::decide(&*self.ports.store, |world| monitoring::system::watch(world, &measured, wall)).await;
+            let watched = ports::decide(&*self.ports.store, |world| monitoring::system::watch(world, &measured, since, wall)).await;
             if !watched.map_err(|error| Fault::because("watching how serving behaves", error))? {
                 return Ok(());
             }
