@@ -6,6 +6,9 @@ mod story;
 
 use ask::{get, page};
 use axum::http::{StatusCode, header};
+use domain::IncidentId;
+use domain::entity::Incident;
+use ports::{MetadataStore, World};
 use story::files::HOSTILE_HTML;
 use story::many::id;
 use story::{RUN, Story};
@@ -151,6 +154,11 @@ async fn a_hostile_file_is_shown_as_text_and_kept_as_bytes() {
 #[tokio::test]
 async fn a_model_shows_who_serves_and_how_to_go_back() {
     let story = many(0).await;
+    // An incident of how it is served does not hide the model's own.
+    let incidents = World::new(story.store.snapshot().unwrap()).scope::<Incident>("demand").unwrap();
+    let own = incidents.into_iter().find(|incident| incident.id.as_str() == "demand-3").unwrap();
+    let served = Incident { id: IncidentId::new("demand-0"), system: true, ..own };
+    story.commit("2011-06-16", None, |batch| batch.write(&served)).await;
     page(&story, "/models", &["demand", "version 4", "b-pass", "demand-3"]).await;
     page(&story, "/models/demand", &["trimtab model rollback demand", "version 2", "b-fail", "class=\"rival\""]).await;
     let version = ["windspeed <small>optional</small>", "tensor float64 [-1]", "trimtab model promote demand 2", "card.md"];

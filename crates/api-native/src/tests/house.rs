@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 pub(super) struct House {
     router: Router,
-    store: Arc<MemoryStore>,
+    pub(super) store: Arc<MemoryStore>,
     rows: Arc<MemoryRowLog>,
     pub(super) features: Arc<Features>,
     reactor: Arc<Reactor>,

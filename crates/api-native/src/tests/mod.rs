@@ -7,8 +7,10 @@ mod house;
 
 use axum::body::Body;
 use axum::http::Request;
-use domain::Timestamp;
+use domain::entity::Incident;
+use domain::{Actor, Batch, IncidentId, Timestamp};
 use house::{House, house};
+use ports::{MetadataStore, World};
 use serde_json::{Value as Json, json};
 
 #[tokio::test]
@@ -377,6 +379,15 @@ async fn status_shows_the_loop() {
     assert_eq!(answer["readers"], json!([{"name": "test.reader", "at": house.events().len(), "lag": 0}]));
     assert_eq!((&answer["head"], &answer["notifications_waiting"]), (&json!(house.events().len()), &json!(1)));
     assert_eq!(answer["serving"][0]["model"], "demand");
+
+    // An incident of how it is served does not hide the model's own.
+    let incidents = World::new(house.store.snapshot().unwrap()).scope::<Incident>("demand").unwrap();
+    let own = incidents.into_iter().find(|incident| incident.id.as_str() == "demand-2").unwrap();
+    let served = Incident { id: IncidentId::new("demand-0"), system: true, ..own };
+    house.store.commit(Batch::new(Actor::System("test".into()), served.opened).put(&served)).await.unwrap();
+    let (_, answer) = house.get("/api/v1/status").await;
+    assert_eq!(answer["stations"]["monitoring"]["open_incidents"], 2);
+    assert_eq!(answer["models"][0]["open_incident"], "demand-2");
 
     let empty = House::empty().await;
     let (status, answer) = empty.get("/api/v1/status").await;

@@ -3,6 +3,7 @@
 use super::latency;
 use crate::format::time;
 use ::serving::{MINUTES, Minute};
+use domain::Timestamp;
 use ports::{Behaviour, Failure};
 use serde::Serialize;
 use stats::latency::{BUCKETS, end_us};
@@ -58,9 +59,10 @@ struct Bar {
     title: String,
 }
 
-/// `None` where nothing was asked.
-pub(super) fn of(minutes: &[Minute]) -> Option<Heat> {
-    let newest = minutes.last()?.at.ms().div_euclid(60_000);
+/// Up to `now`; `None` where nothing was asked.
+pub(super) fn of(minutes: &[Minute], now: Timestamp) -> Option<Heat> {
+    // A clock that was set back may have left newer minutes.
+    let newest = minutes.last()?.at.max(now).ms().div_euclid(60_000);
     let oldest = minutes[0].at.ms().div_euclid(60_000);
     let step = if newest - oldest < COLUMNS as i64 { 1 } else { MINUTES / COLUMNS };
     let first = newest - (COLUMNS * step) as i64 + 1;
@@ -79,7 +81,7 @@ pub(super) fn of(minutes: &[Minute]) -> Option<Heat> {
     let most = rows.iter().flatten().copied().max().unwrap_or(0).max(1) as f64;
     let x = |column: usize| LEFT + column as f64 * CELL;
     let y = |row: usize| (high - row) as f64 * ROW;
-    let at = |column: usize| time(domain::Timestamp::from_ms((first + (column * step) as i64) * 60_000));
+    let at = |column: usize| time(Timestamp::from_ms((first + (column * step) as i64) * 60_000));
     let mut cells = Vec::new();
     for (column, counts) in rows.iter().enumerate() {
         for row in (low..=high).filter(|row| counts[*row] > 0) {
@@ -139,23 +141,27 @@ fn end(row: usize) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use domain::Timestamp;
 
     #[test]
     fn each_latency_has_its_row_and_each_minute_its_column() {
+        let time = |at: i64| Timestamp::from_ms(60_000 * (28_000_000 + at));
         let minute = |at: i64, us: &[u64], failed: u64| {
             let mut seen = Behaviour { requests: us.len() as u64 + failed, ..Behaviour::default() };
             us.iter().for_each(|us| seen.latency.record(*us));
             seen.failures[Failure::Timeout as usize] = failed;
-            Minute { at: Timestamp::from_ms(60_000 * (28_000_000 + at)), seen }
+            Minute { at: time(at), seen }
         };
-        assert!(of(&[]).is_none());
-        let heat = of(&[minute(0, &[900, 1_000, 70_000], 0), minute(178, &[1_000], 1), minute(179, &[1_100; 9], 0)]).unwrap();
+        assert!(of(&[], time(0)).is_none());
+        let minutes = [minute(0, &[900, 1_000, 70_000], 0), minute(178, &[1_000], 1), minute(179, &[1_100; 9], 0)];
+        let heat = of(&minutes, time(179)).unwrap();
         // 900 µs and 1 ms lie in [640 µs, 1.28 ms), 70 ms lies six doublings above.
         assert_eq!(heat.cells.len(), 3);
         assert_eq!((heat.cells[0].x, heat.cells[0].y), (LEFT, 6.0 * ROW));
         assert_eq!((heat.cells[1].y, heat.cells[1].title.ends_with(": 1 up to 82 ms")), (0.0, true));
         assert_eq!((heat.cells[2].x, heat.cells[2].shade.as_str()), (LEFT + 59.0 * CELL, "1.00"));
         assert!(heat.errors.len() == 1 && heat.errors[0].title.contains("1 of 11 failed: 1 timeout"), "{}", heat.errors[0].title);
+        // Nothing came for half an hour: the picture ends now all the same.
+        let later = of(&minutes[1..], time(179 + 30)).unwrap();
+        assert_eq!((later.cells.last().unwrap().x, later.text.contains("in the last hour")), (LEFT + 29.0 * CELL, true));
     }
 }

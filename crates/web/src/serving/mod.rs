@@ -235,7 +235,7 @@ fn detail(state: &WebState, model: &ServedModel) -> Result<Chosen, PageError> {
             .map(|(word, failed)| (word, count(failed)))
             .collect(),
         missing: seen.missing.iter().map(|(feature, missing)| (feature.clone(), count(*missing))).collect(),
-        heat: heat::of(&seen.minutes),
+        heat: heat::of(&seen.minutes, seen.now),
         watched: watched.collect(),
         form: model.served.as_ref().map(|served| form(name, served)),
     })

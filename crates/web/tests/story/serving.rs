@@ -87,6 +87,7 @@ fn demand() -> ServedModel {
             mean_latency_us: None,
         },
         seen: Seen {
+            now: Timestamp::from_ms(began.ms() + 60_000 * 179),
             lanes: vec![lane(4, "champion", 1), lane(3, "canary", 12), lane(2, "shadow", 1)],
             missing: [("temp".to_owned(), 812), (HOSTILE.to_owned(), 3)].into(),
             total,
