@@ -9,14 +9,18 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use domain::spec::BatchSpec;
 use domain::{Kind, Refusal, Scalar};
+use parking_lot::Mutex;
 use ports::{ModelHandle, Params, PredictError, Predicted, Signature, WorkerUse};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Requests that may wait to be joined.
 const QUEUE: usize = 1024;
+/// Weight of the newest call in the mean of what they take.
+const NEWEST: f64 = 0.25;
 
 /// Refuses settings that cannot work.
 pub(crate) fn check(spec: &BatchSpec) -> Result<(), Refusal> {
@@ -35,6 +39,36 @@ pub(crate) struct Batched {
     inner: Arc<dyn ModelHandle>,
     waiting: mpsc::Sender<Waiting>,
     rows: usize,
+    line: Arc<Line>,
+}
+
+/// Who waits to be joined, and how fast they are answered.
+struct Line {
+    /// Of all requests that wait.
+    rows: AtomicUsize,
+    /// Of a full call.
+    most: usize,
+    lanes: usize,
+    /// Mean of a call, the newest counting most; nothing before the first.
+    call: Mutex<Option<Duration>>,
+}
+
+impl Line {
+    /// How long the calls will take that are ahead of a request that comes now, if all of them are full.
+    fn wait(&self) -> Option<Duration> {
+        let calls = (self.rows.load(Ordering::SeqCst) / self.most / self.lanes) as f64;
+        self.call.lock().filter(|_| calls > 0.0).map(|call| call.mul_f64(calls))
+    }
+
+    fn left(&self, waiting: Waiting) -> Waiting {
+        self.rows.fetch_sub(waiting.rows.num_rows(), Ordering::SeqCst);
+        waiting
+    }
+
+    fn answered(&self, took: Duration) {
+        let mut call = self.call.lock();
+        *call = Some(call.map_or(took, |mean| mean.mul_f64(1.0 - NEWEST) + took.mul_f64(NEWEST)));
+    }
 }
 
 struct Waiting {
@@ -47,8 +81,19 @@ struct Waiting {
 impl Batched {
     pub(crate) fn over(inner: Arc<dyn ModelHandle>, spec: BatchSpec) -> Batched {
         let (waiting, comes) = mpsc::channel(QUEUE);
-        tokio::spawn(gather(inner.clone(), spec, comes));
-        Batched { inner, waiting, rows: spec.rows as usize }
+        let (rows, lanes) = (spec.rows as usize, inner.lanes().max(1));
+        let line = Arc::new(Line { rows: AtomicUsize::new(0), most: rows, lanes, call: Mutex::default() });
+        tokio::spawn(gather(inner.clone(), spec, comes, line.clone()));
+        Batched { inner, waiting, rows, line }
+    }
+
+    /// That the queue is full, or so long that the deadline would pass there.
+    fn busy(&self, wait: Option<Duration>) -> PredictError {
+        let ahead = QUEUE - self.waiting.capacity();
+        let long = wait.map_or(String::new(), |wait| format!(", about {:.1} s", wait.as_secs_f64()));
+        let what = format!("{ahead} requests wait for the model already{long}");
+        let refusal = Refusal::new(Kind::Busy, "serve/busy", what).hint("send it again when Retry-After says");
+        wait.or_else(|| self.inner.retry_after()).map_or(refusal.clone(), |wait| refusal.retry_after(wait)).into()
     }
 }
 
@@ -62,12 +107,17 @@ impl ModelHandle for Batched {
         if rows.num_rows() >= self.rows {
             return self.inner.predict_with(rows, params, deadline).await;
         }
+        let wait = self.line.wait();
+        if wait.is_some_and(|wait| wait > deadline) {
+            return Err(self.busy(wait));
+        }
         let (answer, comes) = oneshot::channel();
         let until = Instant::now() + deadline;
+        let own = rows.num_rows();
+        self.line.rows.fetch_add(own, Ordering::SeqCst);
         if self.waiting.try_send(Waiting { rows: rows.clone(), params: params.clone(), until, answer }).is_err() {
-            let refusal = Refusal::new(Kind::Busy, "serve/busy", format!("{QUEUE} requests wait for the model already"));
-            let refusal = refusal.hint("send it again when Retry-After says");
-            return Err(self.inner.retry_after().map_or(refusal.clone(), |wait| refusal.retry_after(wait)).into());
+            self.line.rows.fetch_sub(own, Ordering::SeqCst);
+            return Err(self.busy(wait));
         }
         match tokio::time::timeout_at(until, comes).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(PredictError::Unavailable("the model is being stopped".into()))),
@@ -88,7 +138,7 @@ impl ModelHandle for Batched {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.inner.retry_after()
+        self.line.wait().or_else(|| self.inner.retry_after())
     }
 
     async fn stop(&self) {
@@ -105,14 +155,14 @@ impl ModelHandle for Batched {
 }
 
 /// Joins what comes, as many calls at a time as the version has lanes. Ends with the handle.
-async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::Receiver<Waiting>) {
-    let (most, lanes) = (spec.rows as usize, Arc::new(Semaphore::new(inner.lanes().max(1))));
+async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::Receiver<Waiting>, line: Arc<Line>) {
+    let (most, lanes) = (line.most, Arc::new(Semaphore::new(line.lanes)));
     let mut left_over = None;
     loop {
         let first = match left_over.take() {
             Some(first) => first,
             None => match comes.recv().await {
-                Some(first) => first,
+                Some(first) => line.left(first),
                 None => return,
             },
         };
@@ -123,6 +173,7 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
         while count < most
             && let Some(next) = next_until(&mut comes, end).await
         {
+            let next = line.left(next);
             if count + next.rows.num_rows() > most || next.rows.schema() != joined[0].rows.schema() || next.params != joined[0].params {
                 left_over = Some(next);
                 break;
@@ -130,9 +181,12 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
             count += next.rows.num_rows();
             joined.push(next);
         }
-        let inner = inner.clone();
+        let (inner, line) = (inner.clone(), line.clone());
         tokio::spawn(async move {
-            answer(&*inner, joined).await;
+            let began = Instant::now();
+            if answer(&*inner, joined).await {
+                line.answered(began.elapsed());
+            }
             drop(lane);
         });
     }
@@ -147,10 +201,11 @@ async fn next_until(comes: &mut mpsc::Receiver<Waiting>, end: Instant) -> Option
     }
 }
 
-async fn answer(inner: &dyn ModelHandle, mut joined: Vec<Waiting>) {
+/// Whether the model was asked.
+async fn answer(inner: &dyn ModelHandle, mut joined: Vec<Waiting>) -> bool {
     // Who waited too long has gone.
     joined.retain(|waiting| !waiting.answer.is_closed());
-    let Some(first) = joined.first() else { return };
+    let Some(first) = joined.first() else { return false };
     let rows = match joined.len() {
         1 => Ok(first.rows.clone()),
         _ => concat_batches(&first.rows.schema(), joined.iter().map(|waiting| &waiting.rows)),
@@ -184,6 +239,7 @@ async fn answer(inner: &dyn ModelHandle, mut joined: Vec<Waiting>) {
             }
         }
     }
+    true
 }
 
 fn left(until: Instant) -> Duration {
@@ -197,7 +253,6 @@ mod tests {
     use arrow::array::{ArrayRef, AsArray, Float64Array};
     use arrow::datatypes::Float64Type;
     use domain::Span;
-    use parking_lot::Mutex;
 
     /// Doubles its column; takes 10 ms a call; refuses what is negative; keeps the sizes of its calls.
     #[derive(Default)]
@@ -302,5 +357,22 @@ mod tests {
         let late = handle.predict(&rows("x", vec![1.0]), Duration::from_millis(3)).await;
         assert!(matches!(late, Err(PredictError::Timeout)), "{late:?}");
         first.await.unwrap().unwrap();
+    }
+    /// Who came to a long line waited there until the deadline passed, with a place that was then of no use to anybody.
+    #[tokio::test]
+    async fn who_would_wait_longer_than_the_deadline_is_told_at_once() {
+        let (model, handle) = batched(2, 0, 1);
+        ask(handle.clone(), rows("x", vec![1.0])).await.unwrap();
+        let asked: Vec<_> = (0..40).map(|_| tokio::spawn(ask(handle.clone(), rows("x", vec![1.0])))).collect();
+        tokio::task::yield_now().await;
+        let late = handle.predict(&rows("x", vec![1.0]), Duration::from_millis(50)).await;
+        let Err(PredictError::Refused(refusal)) = late else { panic!("{late:?}") };
+        assert!(refusal.code == "serve/busy" && refusal.retry_after_s.is_some(), "{refusal}");
+        for asked in asked {
+            asked.await.unwrap().unwrap();
+        }
+        // With nobody ahead it is not refused, however short its time.
+        assert!(matches!(handle.predict(&rows("x", vec![1.0]), Duration::from_millis(3)).await, Err(PredictError::Timeout)));
+        assert_eq!((handle.line.rows.load(Ordering::SeqCst), model.calls.lock().iter().sum::<usize>()), (0, 42));
     }
 }

@@ -3,6 +3,7 @@
 //! The same entity always gets the same answerer, and one that has the canary at 5 % has it at 25 % too. A request that the
 //! canary fails is answered by the champion, so that nobody sees the failure but the counters.
 
+use crate::deadline::Until;
 use crate::pool::ModelPool;
 use crate::route::Route;
 use crate::shadow::Sinks;
@@ -29,18 +30,6 @@ const IDS: usize = 100_000;
 const BINS: usize = 10;
 /// A canary is first told of after so many answers, then after twice as many, and so on.
 const FIRST: u64 = 50;
-
-/// When a request must have its answer: one moment for features, canary, and the champion behind it.
-#[derive(Clone, Copy)]
-pub(crate) struct Until(pub(crate) Instant);
-
-impl Until {
-    /// What is left, or that nothing is.
-    pub(crate) fn left(self) -> Result<Duration, PredictError> {
-        let left = self.0.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(PredictError::Timeout) } else { Ok(left) }
-    }
-}
 
 /// One answered row, and who answered it.
 pub(crate) struct Given {

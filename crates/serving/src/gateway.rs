@@ -1,7 +1,8 @@
 //! Predict: features, answer, log.
 
 use crate::behaviour::Answered;
-use crate::canary::{self, Given, Until};
+use crate::canary::{self, Given};
+use crate::deadline::Until;
 use crate::pool::ModelPool;
 use crate::route::{Counters, Route};
 use crate::shadow::{Copied, Sinks};

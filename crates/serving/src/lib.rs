@@ -9,6 +9,7 @@
 mod batch;
 mod behaviour;
 mod canary;
+mod deadline;
 mod environments;
 mod follow;
 mod gateway;
