@@ -57,7 +57,7 @@ impl Lock {
     pub(super) fn of_pip(report: &[u8], python: &str, platform: &str) -> Result<Lock, Refusal> {
         let report: PipReport = serde_json::from_slice(report).map_err(|e| {
             Refusal::invalid("environment/pip", format!("pip's report cannot be read: {e}"))
-                .hint("pip 22.2 or later is needed; or install uv")
+                .hint("pip 22.3 or later is needed; or install uv")
         })?;
         let mut packages = Packages::new();
         for item in report.install {
