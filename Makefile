@@ -36,9 +36,9 @@ bench: $(VENV)/.bench $(VENV)-mlserver/.stamp
 	cargo run --release -p back-sqlite --example log_batch_bench
 	cargo run --release -p back-sqlite --example search_bench
 	cargo build --release -p trimtab
-	"$(VENV)/bin/python" bench/pipelines_peers.py --trimtab "$(TARGET)/release/trimtab"
 	"$(VENV)/bin/python" bench/serving_peers.py --trimtab "$(TARGET)/release/trimtab" --mlserver "$(VENV)-mlserver/bin/python"
 	"$(VENV)/bin/python" bench/tracking_peers.py --trimtab "$(TARGET)/release/trimtab"
+	"$(VENV)/bin/python" bench/pipelines_peers.py --trimtab "$(TARGET)/release/trimtab"
 
 lint: lint-format lint-clippy lint-tidy lint-deny
 

@@ -353,6 +353,10 @@ impl ModelHandle for PythonModelHandle {
         Some(self.0.account.take())
     }
 
+    fn waits(&self, more: i32) {
+        self.0.workers.under_way.fetch_add(more.cast_unsigned(), Ordering::SeqCst);
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         self.0.pace.back_in(Instant::now()).or_else(|| self.0.wait(self.0.waiting()))
     }

@@ -128,6 +128,29 @@ async fn events_are_the_same_from_memory_and_from_the_file() {
 }
 
 #[tokio::test]
+async fn what_may_be_lost_is_written_all_the_same_and_leaves_others_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meta.db");
+    let store = Sqlite::open(&path).unwrap();
+    let mut refused = Batch { may_be_lost: true, ..batch().event(event("no")) };
+    refused.expect.push(domain::Expect::Document { collection: domain::Collection::Deployment, key: "demand".into(), revision: 4 });
+    assert!(matches!(store.commit(refused).await, Err(CommitError::Conflict(_))));
+    let first = store.commit(Batch { may_be_lost: true, ..batch().event(event("one")) }).await.unwrap();
+    assert_eq!((first.first, first.last, store.events(0, 9).unwrap().len()), (1, 1, 1));
+    store.commit(batch().event(event("two"))).await.unwrap();
+    store.commit(Batch { may_be_lost: true, ..batch().event(event("three")) }).await.unwrap();
+    // As after a kill: the files as they are, without a clean end.
+    let copy = dir.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for name in ["meta.db", "meta.db-wal"] {
+        std::fs::copy(dir.path().join(name), copy.join(name)).unwrap();
+    }
+    let killed = Sqlite::open(&copy.join("meta.db")).unwrap();
+    assert_eq!(killed.events(0, 9).unwrap(), store.events(0, 9).unwrap());
+    assert_eq!(*killed.head().borrow(), 3);
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_for_this_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (newer, foreign) = (dir.path().join("newer.db"), dir.path().join("foreign.db"));

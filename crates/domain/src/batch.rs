@@ -179,6 +179,9 @@ pub struct Batch {
     pub thread: Option<String>,
     /// A reader's name and the last event it has dealt with.
     pub cursor: Option<(String, u64)>,
+    /// May be lost with the machine's power, though not with the process: what matters only while the machine is up, such as that a step's
+    /// process was started. It is on disk with the next batch that may not be lost.
+    pub may_be_lost: bool,
 }
 
 impl Batch {
@@ -194,6 +197,7 @@ impl Batch {
             cause: None,
             thread: None,
             cursor: None,
+            may_be_lost: false,
         }
     }
 

@@ -58,7 +58,8 @@ pub enum CommitError {
     Fault(#[from] Fault),
 }
 
-/// Documents, events and cursors in one place. When `commit` returns, the batch is on disk.
+/// Documents, events and cursors in one place. When `commit` returns, the batch is on disk, unless it says that it [may be
+/// lost](Batch::may_be_lost).
 #[async_trait]
 pub trait MetadataStore: Send + Sync {
     /// The newest committed state.

@@ -148,6 +148,8 @@ pub trait ModelHandle: Send + Sync {
     fn take_usage(&self) -> Option<WorkerUse> {
         None
     }
+    /// So many requests more (or fewer, below zero) wait above the handle for their turn: workers that scale count them as under way.
+    fn waits(&self, _more: i32) {}
     /// How long until one that is busy, or that starts again, is likely to answer; `None` where nothing is known.
     fn retry_after(&self) -> Option<std::time::Duration> {
         None

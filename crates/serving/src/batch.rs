@@ -115,8 +115,10 @@ impl ModelHandle for Batched {
         let until = Instant::now() + deadline;
         let own = rows.num_rows();
         self.line.rows.fetch_add(own, Ordering::SeqCst);
+        self.inner.waits(1);
         if self.waiting.try_send(Waiting { rows: rows.clone(), params: params.clone(), until, answer }).is_err() {
             self.line.rows.fetch_sub(own, Ordering::SeqCst);
+            self.inner.waits(-1);
             return Err(self.busy(wait));
         }
         match tokio::time::timeout_at(until, comes).await {
@@ -157,12 +159,16 @@ impl ModelHandle for Batched {
 /// Joins what comes, as many calls at a time as the version has lanes. Ends with the handle.
 async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::Receiver<Waiting>, line: Arc<Line>) {
     let (most, lanes) = (line.most, Arc::new(Semaphore::new(line.lanes)));
+    let leaves = |waiting| {
+        inner.waits(-1);
+        line.left(waiting)
+    };
     let mut left_over = None;
     loop {
         let first = match left_over.take() {
             Some(first) => first,
             None => match comes.recv().await {
-                Some(first) => line.left(first),
+                Some(first) => leaves(first),
                 None => return,
             },
         };
@@ -173,7 +179,7 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
         while count < most
             && let Some(next) = next_until(&mut comes, end).await
         {
-            let next = line.left(next);
+            let next = leaves(next);
             if count + next.rows.num_rows() > most || next.rows.schema() != joined[0].rows.schema() || next.params != joined[0].params {
                 left_over = Some(next);
                 break;
@@ -258,6 +264,8 @@ mod tests {
     #[derive(Default)]
     struct Doubles {
         calls: Mutex<Vec<usize>>,
+        /// Who waits above it now, and the most that did.
+        waits: Mutex<(i32, i32)>,
         lanes: usize,
         signature: Signature,
     }
@@ -275,6 +283,11 @@ mod tests {
         }
         fn lanes(&self) -> usize {
             self.lanes
+        }
+        fn waits(&self, more: i32) {
+            let mut waits = self.waits.lock();
+            waits.0 += more;
+            waits.1 = waits.1.max(waits.0);
         }
         async fn stop(&self) {}
         fn crashes(&self) -> u64 {
@@ -309,6 +322,8 @@ mod tests {
         }
         let calls = model.calls.lock().clone();
         assert_eq!(calls.iter().sum::<usize>(), 39);
+        let waits = *model.waits.lock();
+        assert!(waits.0 == 0 && (10..=20).contains(&waits.1), "workers are told of who waits: {waits:?}");
         assert!(calls.len() <= 7 && calls.iter().all(|count| *count <= 8), "{calls:?}");
     }
 
@@ -358,6 +373,7 @@ mod tests {
         assert!(matches!(late, Err(PredictError::Timeout)), "{late:?}");
         first.await.unwrap().unwrap();
     }
+
     /// Who came to a long line waited there until the deadline passed, with a place that was then of no use to anybody.
     #[tokio::test]
     async fn who_would_wait_longer_than_the_deadline_is_told_at_once() {

@@ -195,12 +195,14 @@ impl Engine {
 
     async fn start_attempt(&self, job: &Job, step: &PipelineStep, number: u32) -> Result<(), Fault> {
         let last = LastStepKey { pipeline: job.run.pipeline.clone(), step: step.name.clone(), parts: step.key_parts.clone() };
-        let batch = job.batch(self.clock.event_now()).put(step).put(&last).event(Event::StepStarted {
+        let mut batch = job.batch(self.clock.event_now()).put(step).put(&last).event(Event::StepStarted {
             pipeline_run: job.run.id.clone(),
             step: step.name.clone(),
             attempt: number,
             why: step.why.clone().unwrap_or_default(),
         });
+        // It is for whoever finds the process running; no process outlives the machine's power.
+        batch.may_be_lost = true;
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("starting a step", e))
     }
 

@@ -45,8 +45,8 @@ pub async fn follow(client: &Client, asked: Value, mut from: u64, detach: bool, 
             }
         }
         from = events.last().and_then(|told| told.get("seq")).and_then(Value::as_u64).unwrap_or(from);
-        // Thousands of short steps are told in tens of answers, and the end of a run at most a twentieth later than it came.
-        tokio::time::sleep((began.elapsed() / 20).min(EVERY)).await;
+        // Thousands of short steps are told in tens of answers, and the end of a run at most a tenth later than it came.
+        tokio::time::sleep((began.elapsed() / 10).min(EVERY)).await;
     }
 }
 
