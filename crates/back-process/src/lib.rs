@@ -86,6 +86,8 @@ impl LocalPool {
             Err(fault) => {
                 members.end(Duration::ZERO).await;
                 members.control().map(Group::remove);
+                // It is dead, and is gone when somebody has asked for its end.
+                let _ = ended.await;
                 return Err(fault.into());
             }
         };

@@ -98,10 +98,9 @@ impl Members {
 
     fn processes(&self) -> Vec<Process> {
         let (least, newest) = self.range();
-        if newest.is_some_and(|newest| newest - least < FEW) {
+        if let Some(newest) = newest.filter(|newest| newest - least < FEW) {
             // A number may be a thread's: those are counted with their process.
-            let few = least..=newest.unwrap_or(least);
-            return few.filter_map(|pid| self.member(pid)).filter(|process| is_process(process.pid)).collect();
+            return (least..=newest).filter_map(|pid| self.member(pid)).filter(|process| is_process(process.pid)).collect();
         }
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
         let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok().filter(|pid| *pid >= least);

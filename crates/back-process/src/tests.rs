@@ -146,6 +146,21 @@ async fn a_job_that_is_silent_for_too_long_is_ended_and_one_that_talks_is_not() 
     assert!(end.is_success() && !end.silent, "{end:?}");
 }
 
+/// A job whose log could not be opened was killed, and nobody asked for its end: it stayed in the table of processes.
+#[tokio::test]
+async fn a_job_that_gets_no_log_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("lingerer");
+    let sleep = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|one| one.join("sleep")).find(|one| one.is_file()).unwrap();
+    std::fs::copy(sleep, &program).unwrap();
+    let mut job = sh("no-log", "", folder.path());
+    job.command = vec![program.to_string_lossy().into_owned(), "60".into()];
+    job.log = folder.path().into();
+    assert!(matches!(LocalPool::new(1, 1 << 30).run(job).await, Err(ComputeError::Fault(_))));
+    let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    assert_eq!(stats.filter(|stat| stat.contains("(lingerer)")).collect::<Vec<_>>(), [""; 0]);
+}
+
 #[tokio::test]
 async fn what_a_short_job_used_is_counted() {
     let folder = tempfile::tempdir().unwrap();

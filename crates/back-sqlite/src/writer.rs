@@ -53,6 +53,8 @@ pub(crate) struct Writer {
     pub(crate) is_held_up: bool,
     /// Histories that are growing, by run and key.
     pub(crate) growth: HashMap<(i64, i64), Growth>,
+    /// Commits wait for the disk.
+    is_synchronised: bool,
     tail: Arc<Tail>,
     head: watch::Sender<u64>,
 }
@@ -79,9 +81,17 @@ impl Writer {
         let seq = counters(&conn)?.seq;
         let (head, receiver) = watch::channel(seq);
         let tail = Arc::new(Tail::after(seq));
-        let growth = HashMap::new();
-        let words = HashMap::new();
-        let writer = Writer { conn, words, unindexed, is_indexing: false, is_held_up: false, growth, tail: tail.clone(), head };
+        let writer = Writer {
+            conn,
+            words: HashMap::new(),
+            unindexed,
+            is_indexing: false,
+            is_held_up: false,
+            growth: HashMap::new(),
+            is_synchronised: true,
+            tail: tail.clone(),
+            head,
+        };
         Ok((writer, tail, receiver))
     }
 
@@ -145,21 +155,9 @@ impl Writer {
         self.transact(std::slice::from_ref(job)).unwrap_or_else(|fault| vec![Err(fault.into())])
     }
 
-    /// One transaction, as durable as the most careful of its jobs asks for.
+    /// One transaction, as durable as the most careful of its jobs asks for: an answer a job, or nothing written at all.
     fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, CommitError>>, Fault> {
-        if !jobs.iter().all(|job| matches!(&job.work, Work::Commit(batch) if batch.may_be_lost)) {
-            return self.transact_durably(jobs);
-        }
-        // With NORMAL the log file is written and not synchronised; the next transaction with FULL synchronises all of it. Parsed each time:
-        // SQLite changes the setting when it parses.
-        self.conn.execute_batch("PRAGMA synchronous = NORMAL").doing("sparing a synchronisation")?;
-        let outcome = self.transact_durably(jobs);
-        self.conn.execute_batch("PRAGMA synchronous = FULL").doing("going back to full synchronisation")?;
-        outcome
-    }
-
-    /// One transaction: an answer a job, or nothing written at all.
-    fn transact_durably(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, CommitError>>, Fault> {
+        self.synchronise(!jobs.iter().all(|job| matches!(&job.work, Work::Commit(batch) if batch.may_be_lost)))?;
         run(&self.conn, "BEGIN IMMEDIATE").doing("beginning a transaction")?;
         let outcome = self.try_all(jobs).and_then(|outcomes| {
             run(&self.conn, "COMMIT").doing("committing")?;
@@ -172,6 +170,18 @@ impl Writer {
             }
         }
         outcome
+    }
+
+    /// Whether the next commit waits for the disk. With NORMAL the log file is written and not synchronised; the next commit with FULL
+    /// synchronises all of it. Parsed each time: SQLite changes the setting when it parses.
+    fn synchronise(&mut self, fully: bool) -> Result<(), Fault> {
+        if self.is_synchronised != fully {
+            self.conn
+                .execute_batch(if fully { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })
+                .doing("setting how durable a commit is")?;
+            self.is_synchronised = fully;
+        }
+        Ok(())
     }
 
     fn try_all(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, CommitError>>, Fault> {
