@@ -78,7 +78,7 @@ impl LocalPool {
         let (mut child, group) = spawn::spawn_within(job, gpus, group)?;
         let members = Members::of(&job.id.0, Some(child.id()), group);
         let streams = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
-        let output = Output::collect(streams, &job.log).await;
+        let output = Output::collect(streams, &job.log);
         let mut ended = std::pin::pin!(ends.of(child));
         // Whatever went wrong, the process does not outlive this function.
         let output = match output {
@@ -145,7 +145,7 @@ impl LocalPool {
             }
             None => {}
         }
-        end.stderr_tail = output.finish().await;
+        end.stderr_tail = output.finish().await?;
         Ok(end)
     }
 }

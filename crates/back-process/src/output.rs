@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,7 +28,8 @@ const HEAD_BYTES: u64 = 16 << 20;
 const END_BYTES: u64 = 16 << 20;
 
 pub(crate) struct Output {
-    copies: Vec<JoinHandle<()>>,
+    copies: JoinHandle<()>,
+    log: Arc<Mutex<Log>>,
     tail: Arc<Mutex<VecDeque<u8>>>,
     /// Counts what was read.
     heard: Arc<AtomicU64>,
@@ -36,23 +37,20 @@ pub(crate) struct Output {
 
 impl Output {
     /// Begins to copy; the log is appended to, so that attempts follow each other.
-    pub(crate) async fn collect(streams: [Option<OwnedFd>; 2], log: &Path) -> Result<Output, Fault> {
-        let what = || format!("opening the log {}", log.display());
-        let opened = match (Log::open(log), log.parent()) {
-            (Err(error), Some(folder)) if error.kind() == ErrorKind::NotFound => {
-                tokio::fs::create_dir_all(folder).await.and_then(|()| Log::open(log))
-            }
-            (opened, _) => opened,
-        };
-        let log = Arc::new(Mutex::new(opened.map_err(|e| Fault::because(what(), e))?));
+    pub(crate) fn collect(streams: [Option<OwnedFd>; 2], log: &Path) -> Result<Output, Fault> {
+        let log = Arc::new(Mutex::new(Log::at(log)));
         let (tail, heard) = (Arc::new(Mutex::new(VecDeque::new())), Arc::new(AtomicU64::new(0)));
-        let mut copies = Vec::new();
-        for (stream, tail) in streams.into_iter().zip([None, Some(tail.clone())]) {
-            let Some(stream) = stream else { continue };
-            let stream = Receiver::from_owned_fd(stream).map_err(|e| Fault::because("reading a job's output", e))?;
-            copies.push(tokio::spawn(copy(stream, log.clone(), tail, heard.clone())));
-        }
-        Ok(Output { copies, tail, heard })
+        let open = |stream: Option<OwnedFd>| stream.map(Receiver::from_owned_fd).transpose();
+        let [out, err] = streams.map(open);
+        let failed = |e| Fault::because("reading a job's output", e);
+        let (out, err) = (out.map_err(failed)?, err.map_err(failed)?);
+        let out = copy(out, log.clone(), None, heard.clone());
+        let err = copy(err, log.clone(), Some(tail.clone()), heard.clone());
+        // One task for both: they mostly have something to do at the same time, when the job ends.
+        let copies = tokio::spawn(async move {
+            tokio::join!(out, err);
+        });
+        Ok(Output { copies, log, tail, heard })
     }
 
     /// A number that changes whenever the job says something.
@@ -60,23 +58,23 @@ impl Output {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// Waits for what is still in the pipes; the last lines of the error stream.
-    pub(crate) async fn finish(self) -> String {
-        for copy in self.copies {
-            let abort = copy.abort_handle();
-            // All processes of the job are dead, so the pipes end; a pipe handed to a stranger does not.
-            if tokio::time::timeout(Duration::from_secs(2), copy).await.is_err() {
-                abort.abort();
-            }
+    /// Waits for what is still in the pipes; the last lines of the error stream. A fault if there was something to log and no log to be had.
+    pub(crate) async fn finish(self) -> Result<String, Fault> {
+        let abort = self.copies.abort_handle();
+        // All processes of the job are dead, so the pipes end; a pipe handed to a stranger does not.
+        if tokio::time::timeout(Duration::from_secs(2), self.copies).await.is_err() {
+            abort.abort();
         }
+        self.log.lock().was_opened()?;
         let bytes: Vec<u8> = self.tail.lock().iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+        Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
     }
 }
 
-async fn copy(mut from: Receiver, to: Arc<Mutex<Log>>, tail: Option<Arc<Mutex<VecDeque<u8>>>>, heard: Arc<AtomicU64>) {
+async fn copy(from: Option<Receiver>, to: Arc<Mutex<Log>>, tail: Option<Arc<Mutex<VecDeque<u8>>>>, heard: Arc<AtomicU64>) {
+    let Some(mut from) = from else { return };
     // Most jobs say little; one that fills it gets a larger one.
     let mut buffer = vec![0; 1024];
     let mut broken = false;
@@ -102,9 +100,13 @@ async fn copy(mut from: Receiver, to: Arc<Mutex<Log>>, tail: Option<Arc<Mutex<Ve
     }
 }
 
-/// A log file of bounded length.
+/// A log file of bounded length. It is there from the first byte on: many a step says nothing, and a file of its own costs as much as all
+/// else that is done for it.
 struct Log {
-    file: File,
+    path: PathBuf,
+    file: Option<File>,
+    /// Why it is not there.
+    refused: Option<std::io::Error>,
     bytes: u64,
     left_out: u64,
     /// Length of the note that says so.
@@ -112,28 +114,46 @@ struct Log {
 }
 
 impl Log {
-    fn open(path: &Path) -> std::io::Result<Log> {
-        let file = File::options().create(true).read(true).append(true).open(path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Log { file, bytes, left_out: 0, note: 0 })
+    fn at(path: &Path) -> Log {
+        Log { path: path.to_path_buf(), file: None, refused: None, bytes: 0, left_out: 0, note: 0 }
+    }
+
+    fn open(&mut self) -> std::io::Result<()> {
+        let open = || File::options().create(true).read(true).append(true).open(&self.path);
+        let file = match (open(), self.path.parent()) {
+            (Err(error), Some(folder)) if error.kind() == ErrorKind::NotFound => std::fs::create_dir_all(folder).and_then(|()| open()),
+            (opened, _) => opened,
+        }?;
+        self.bytes = file.metadata()?.len();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn was_opened(&mut self) -> Result<(), Fault> {
+        self.refused.take().map_or(Ok(()), |e| Err(Fault::because(format!("opening the log {}", self.path.display()), e)))
     }
 
     /// One write of at most a pipe's piece goes to the page cache: no thread is kept for it.
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(bytes)?;
+        if self.file.is_none() && self.refused.is_none() {
+            self.refused = self.open().err();
+        }
+        let Some(file) = &mut self.file else { return Err(ErrorKind::NotFound.into()) };
+        file.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
         if self.bytes > LOG_BYTES { self.shorten() } else { Ok(()) }
     }
 
     /// Leaves out the middle, and says so there.
     fn shorten(&mut self) -> std::io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
         let mut end = vec![0; END_BYTES as usize];
-        self.file.read_exact_at(&mut end, self.bytes - END_BYTES)?;
+        file.read_exact_at(&mut end, self.bytes - END_BYTES)?;
         self.left_out += self.bytes - END_BYTES - HEAD_BYTES - self.note;
-        self.file.set_len(HEAD_BYTES)?;
+        file.set_len(HEAD_BYTES)?;
         let note = format!("\n[{} bytes are left out here]\n", self.left_out);
-        self.file.write_all(note.as_bytes())?;
-        self.file.write_all(&end)?;
+        file.write_all(note.as_bytes())?;
+        file.write_all(&end)?;
         self.note = note.len() as u64;
         self.bytes = HEAD_BYTES + self.note + END_BYTES;
         Ok(())

@@ -146,19 +146,31 @@ async fn a_job_that_is_silent_for_too_long_is_ended_and_one_that_talks_is_not() 
     assert!(end.is_success() && !end.silent, "{end:?}");
 }
 
-/// A job whose log could not be opened was killed, and nobody asked for its end: it stayed in the table of processes.
 #[tokio::test]
-async fn a_job_that_gets_no_log_leaves_nothing_behind() {
+async fn a_job_that_gets_no_log_is_a_fault_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("lingerer");
-    let sleep = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|one| one.join("sleep")).find(|one| one.is_file()).unwrap();
-    std::fs::copy(sleep, &program).unwrap();
+    std::fs::copy("/bin/sh", &program).unwrap();
     let mut job = sh("no-log", "", folder.path());
-    job.command = vec![program.to_string_lossy().into_owned(), "60".into()];
+    job.command = vec![program.to_string_lossy().into_owned(), "-c".into(), "echo said".into()];
     job.log = folder.path().into();
-    assert!(matches!(LocalPool::new(1, 1 << 30).run(job).await, Err(ComputeError::Fault(_))));
+    let refused = LocalPool::new(1, 1 << 30).run(job).await;
+    assert!(matches!(&refused, Err(ComputeError::Fault(fault)) if fault.to_string().starts_with("opening the log")), "{refused:?}");
     let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
     assert_eq!(stats.filter(|stat| stat.contains("(lingerer)")).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_job_that_says_nothing_has_no_log_and_the_first_word_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = LocalPool::new(1, 1 << 30);
+    for (id, script, said) in [("silent", "true", None), ("talker", "echo a; echo b >&2", Some(4))] {
+        // Its folder is made with it.
+        let job = sh(id, script, &folder.path().join("logs"));
+        let (dir, log) = (folder.path().to_owned(), job.log.clone());
+        assert!(pool.run(JobSpec { dir, ..job }).await.unwrap().is_success());
+        assert_eq!(std::fs::metadata(log).ok().map(|meta| meta.len()), said, "{id}");
+    }
 }
 
 #[tokio::test]

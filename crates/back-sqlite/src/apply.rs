@@ -29,6 +29,12 @@ impl Writer {
         for put in &batch.puts {
             self.put(put, now.revision)?;
         }
+        let mut listings: Vec<_> = batch.puts.iter().flat_map(listings).collect();
+        listings.sort_unstable();
+        listings.dedup();
+        for (collection, scope) in listings {
+            self.touch(collection, scope, now.revision)?;
+        }
         let last = self.append_events(batch, now.seq)?;
         if let Some((reader, seq)) = &batch.cursor {
             let sql = "INSERT INTO cursor (name, seq) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq";
@@ -78,10 +84,7 @@ impl Writer {
                 delete.execute([collection, &put.key]).doing("deleting a document")?;
             }
         }
-        if let Some((scope, _)) = put.key.split_once('/') {
-            self.touch(put.collection, scope, revision)?;
-        }
-        self.touch(put.collection, WHOLE, revision)
+        Ok(())
     }
 
     /// Notes that a listing has changed.
@@ -106,4 +109,10 @@ impl Writer {
         }
         Ok(seq)
     }
+}
+
+/// The lists that a document is in: the whole collection's, and that of its scope.
+fn listings(put: &Put) -> impl Iterator<Item = (Collection, &str)> {
+    let scope = put.key.split_once('/').map(|(scope, _)| scope);
+    [Some(WHOLE), scope].into_iter().flatten().map(|scope| (put.collection, scope))
 }

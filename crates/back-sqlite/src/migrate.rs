@@ -6,7 +6,8 @@ use domain::Refusal;
 use rusqlite::Connection;
 
 /// Append-only: number n turns version n into n + 1.
-const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: [&str; 4] =
+    [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
 
 /// Marks the file as ours: `trim` in ASCII.
 const APPLICATION_ID: i64 = 0x7472_696d;

@@ -25,6 +25,7 @@ impl Writer {
             let mut delete = self.conn.prepare_cached(&format!("DELETE FROM {table} WHERE run = ?1")).doing(what)?;
             delete.execute([num]).doing(what)?;
         }
+        self.may_tidy = true;
         for sql in ["DELETE FROM run_text WHERE rowid = ?1", "DELETE FROM run WHERE num = ?1", "INSERT INTO purged (run) VALUES (?1)"] {
             self.conn.prepare_cached(sql).doing(what)?.execute([num]).doing(what)?;
         }

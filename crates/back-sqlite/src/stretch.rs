@@ -99,6 +99,7 @@ impl Writer {
         }
         if is_torn || growth.count >= GROWN {
             self.growth.remove(&(run, key));
+            self.may_tidy = true;
             let mut insert = self.conn.prepare_cached("INSERT OR IGNORE INTO unsealed (run, key) VALUES (?1, ?2)").doing(what)?;
             insert.execute([run, key]).doing(what)?;
         }

@@ -300,6 +300,7 @@ async fn an_old_database_gains_what_is_new() {
            INSERT INTO run VALUES (1, 'r', '0', 1, 'a forest', 'ada', 'FINISHED', 5, 9, 'active', ''),
                                   (2, 'gone', '0', 1, 'b', 'ada', 'FINISHED', 5, 9, 'deleted', '');
            INSERT INTO param VALUES (1, 2, 'adam');
+           INSERT INTO document VALUES ('deployment', 'b', 7, '{}'), ('deployment', 'a', 3, '[]');
            WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 4999)
                INSERT INTO point SELECT 1, 1, n, n, n, NULL FROM n;
            INSERT INTO latest VALUES (1, 1, 4999, 4999, 4999, NULL);
@@ -316,6 +317,9 @@ async fn an_old_database_gains_what_is_new() {
     assert_eq!(store.find_text("forest adam", &zero, 9).unwrap()[0].run, run);
     assert_eq!(store.keys(&zero).unwrap().params, ["optimizer"]);
     assert_eq!(store.count(&RunSearch { experiments: zero.to_vec(), ..RunSearch::default() }).unwrap(), 1);
+    let documents = store.snapshot().unwrap().list(domain::Collection::Deployment, None).unwrap().documents;
+    let documents: Vec<_> = documents.iter().map(|one| (one.key.as_str(), one.revision, one.body.as_str())).collect();
+    assert_eq!(documents, [("a", 3, "[]"), ("b", 7, "{}")]);
     drop(store);
     drop(Sqlite::open(&path).unwrap());
 }

@@ -37,14 +37,19 @@ impl Writer {
     }
 
     fn try_tidy(&mut self) -> Result<bool, Fault> {
-        let purged = self.conn.prepare_cached("SELECT min(run) FROM purged").doing(WHAT)?.query_row([], |row| row.get(0)).doing(WHAT)?;
+        let min = "SELECT min(run) FROM purged";
+        let purged = if self.may_tidy { self.conn.prepare_cached(min).doing(WHAT)?.query_row([], |row| row.get(0)).doing(WHAT)? } else { None };
         self.is_indexing = self.unindexed >= if self.is_indexing { RUNS } else { WAITING };
         if let Some(run) = purged {
             self.delete_points(run)?;
         } else if self.is_indexing {
             self.index()?;
         }
-        Ok(purged.is_some() || self.is_indexing || self.seal()?)
+        if purged.is_some() || self.is_indexing {
+            return Ok(true);
+        }
+        self.may_tidy = self.may_tidy && self.seal()?;
+        Ok(self.may_tidy)
     }
 
     fn delete_points(&mut self, run: i64) -> Result<(), Fault> {

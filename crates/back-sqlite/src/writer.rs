@@ -51,6 +51,8 @@ pub(crate) struct Writer {
     pub(crate) is_indexing: bool,
     /// The last upkeep did not work, and that was said.
     pub(crate) is_held_up: bool,
+    /// Something may wait to be put together or to be deleted.
+    pub(crate) may_tidy: bool,
     /// Histories that are growing, by run and key.
     pub(crate) growth: HashMap<(i64, i64), Growth>,
     /// Commits wait for the disk.
@@ -87,6 +89,7 @@ impl Writer {
             unindexed,
             is_indexing: false,
             is_held_up: false,
+            may_tidy: true,
             growth: HashMap::new(),
             is_synchronised: true,
             tail: tail.clone(),

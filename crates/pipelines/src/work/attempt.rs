@@ -232,7 +232,7 @@ impl Engine {
     pub(super) fn explain(&self, job: &Job, name: &str, place: &Place, number: u32, allowed: u32, what: &str) -> String {
         let of = if allowed > 1 { format!(" (of at most {allowed} a start)") } else { String::new() };
         let mut text = format!("pipeline {}, step {name}, attempt {number}{of}: {what}", job.run.pipeline);
-        if !place.spec.run.is_empty() {
+        if place.log.exists() {
             text.push_str(&format!("\nlog: {}", place.log.display()));
         }
         text.push_str(&format!("\nresume: trimtab pipeline resume {}", job.run.id));

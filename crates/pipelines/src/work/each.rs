@@ -1,6 +1,8 @@
 //! Steps with `each`: their items are found when what they need is done; what the items made is collected when all are over.
 
-use super::{Engine, Job, Outcome, StepFailure, as_fault, ended, files};
+use super::drive::Outcome;
+use super::step::Ended;
+use super::{Engine, Job, StepFailure, as_fault, files};
 use crate::schedule::{Schedule, item_name};
 use domain::entity::{Item, PipelineStep, StepState};
 use domain::spec::{Items, StepSpec};
@@ -21,13 +23,13 @@ impl Engine {
         if is_whole {
             match self.is_wanted(job, name, &Item::new()).await {
                 Ok(None) => {}
-                Ok(Some(why)) => return self.end_step(job, name, StepState::Skipped, Some(why)).await.map(Outcome::Ended),
-                Err(failure) => return self.fail_unstarted(job, step, failure).await.map(Outcome::Ended),
+                Ok(Some(why)) => return Ok(Outcome::Ended(job.ended(name, StepState::Skipped, Some(why)))),
+                Err(failure) => return Ok(Outcome::Ended(self.fail_unstarted(job, step, failure))),
             }
         }
         let items = match self.items(job, spec).await {
             Ok(items) => items,
-            Err(failure) => return self.fail_unstarted(job, step, failure).await.map(Outcome::Ended),
+            Err(failure) => return Ok(Outcome::Ended(self.fail_unstarted(job, step, failure))),
         };
         let mut children = Vec::new();
         for (number, item) in items.iter().enumerate() {
@@ -86,7 +88,7 @@ impl Engine {
     }
 
     /// Ends a step whose items are over: its outputs are lists of theirs.
-    pub(super) async fn gather(&self, job: &Job, name: &str, cancelled: bool) -> Result<PipelineStep, Fault> {
+    pub(super) async fn gather(&self, job: &Job, name: &str, cancelled: bool) -> Result<Ended, Fault> {
         let mut step = job.step(name);
         let items: Vec<&PipelineStep> = Schedule::items_of(&job.steps, name).collect();
         let states: BTreeSet<u8> = items.iter().map(|item| item.state as u8).collect();
@@ -116,8 +118,6 @@ impl Engine {
             }
             step.outputs = outputs;
         }
-        let batch = job.batch(self.clock.event_now()).put(&step).event(ended(&step));
-        self.store.commit(batch).await.map_err(|e| as_fault("ending a step", e))?;
-        Ok(step)
+        Ok(step.into())
     }
 }

@@ -78,7 +78,9 @@ fn add_code(root: &Path, relative: &Path, known: &Known, files: &mut IndexMap<St
     if depth > 16 || hidden {
         return;
     }
-    if path.is_file() {
+    // Most of what a command names is no file at all.
+    let Ok(found) = path.metadata() else { return };
+    if found.is_file() {
         if let Some(digest) = known.digest(&path) {
             files.insert(relative.to_string_lossy().into_owned(), digest);
         }

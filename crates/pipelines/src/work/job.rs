@@ -1,6 +1,8 @@
 //! A pipeline run as the engine's tasks see it.
 
-use super::{NAME, Work};
+use super::NAME;
+use super::drive::Work;
+use super::step::Ended;
 use crate::graph;
 use crate::schedule::Schedule;
 use domain::entity::{AppliedProject, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, TriggerKind};
@@ -37,6 +39,12 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn step(&self, name: &str) -> PipelineStep {
         self.steps.get(name).cloned().unwrap_or_else(|| PipelineStep::waiting(self.run.id.clone(), name))
+    }
+
+    /// A step that came to its end without a process.
+    pub(super) fn ended(&self, name: &str, state: StepState, why: Option<String>) -> Ended {
+        let step = self.step(name);
+        Ended::from(PipelineStep { state, why: why.or_else(|| step.why.clone()), ..step })
     }
 
     pub(super) fn is_exit(&self, name: &str) -> bool {

@@ -3,6 +3,7 @@
 mod attempt;
 mod checks;
 mod child;
+mod drive;
 mod each;
 mod files;
 mod git;
@@ -22,23 +23,21 @@ pub(crate) use sweep::OUTPUTS as SWEEP_OUTPUTS;
 use crate::commands::{self, Request};
 use crate::graph;
 use crate::index;
-use crate::schedule::{Act, Schedule};
 use async_trait::async_trait;
 use domain::entity::{
-    AppliedProject, CacheEntry, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
+    AppliedProject, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
 };
 use domain::spec::{Overlap, StepSpec};
 use domain::{Actor, Batch, Digest, Event, Fault, ModelName, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId, VersionNumber};
 use indexmap::IndexMap;
-use job::{Ground, Job, RunEnd};
+use job::{Ground, Job};
 use parking_lot::Mutex;
 use ports::{ArtifactStore, Clock, CommitError, ComputeBackend, MetadataStore, World, decide};
 use reactor::{Activity, Busy, Worker};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// Where the engine works and what its steps are told.
 #[derive(Clone, Debug)]
@@ -171,107 +170,6 @@ impl Engine {
         drop(busy);
     }
 
-    async fn drive_to_end(self: &Arc<Self>, id: &PipelineRunId, mut cancelled: watch::Receiver<bool>) -> Result<(), Fault> {
-        self.keep_code(id).await?;
-        let Some(mut job) = self.begin(id).await? else { return Ok(()) };
-        let mut schedule = Schedule::new(&job.version.spec, &job.steps);
-        let mut cancel = job.run.cancel_asked;
-        if cancel {
-            schedule.cancel();
-        }
-        // Exit steps run to their end even if the run is cancelled.
-        let (_keep, never) = watch::channel(false);
-        let mut tasks: JoinSet<(String, Result<Outcome, Fault>)> = JoinSet::new();
-        let mut ready: VecDeque<(Work, String)> = VecDeque::new();
-        loop {
-            let mut skipped = Vec::new();
-            for act in schedule.acts() {
-                match act {
-                    Act::Start(name) => ready.push_back((Work::Run, name)),
-                    Act::Expand(name) => ready.push_back((Work::Expand, name)),
-                    Act::Gather(name) => ready.push_back((Work::Gather, name)),
-                    Act::Skip { step, state, blame } => {
-                        let verb = if state == StepState::Skipped { "was skipped" } else { "did not succeed" };
-                        skipped.push(PipelineStep { state, why: Some(format!("{blame} {verb}")), ..job.step(&step) });
-                    }
-                    Act::Exit(state) => job.end = Some(Arc::new(RunEnd { state, error: job.first_error() })),
-                    Act::Over(state) => {
-                        self.skip(&mut job, skipped).await?;
-                        return self.finish(&job, state).await;
-                    }
-                }
-            }
-            self.skip(&mut job, skipped).await?;
-            while tasks.len() < IN_FLIGHT
-                && let Some((work, name)) = ready.pop_front()
-            {
-                if cancel && !job.is_exit(&name) && work != Work::Gather {
-                    // Asked to stop before its turn came: it never began.
-                    let step = self.end_step(&job, &name, StepState::Cancelled, None).await?;
-                    schedule.ended(&name, step.state);
-                    job.steps.insert(name, step);
-                    continue;
-                }
-                if let Some(step) = job.steps.get_mut(&name) {
-                    step.state = StepState::Running;
-                }
-                let cancelled = if job.is_exit(&name) { never.clone() } else { cancelled.clone() };
-                let (engine, part) = (self.clone(), job.part(&name, work));
-                tasks.spawn(async move {
-                    let outcome = match work {
-                        Work::Run => engine.run_step(&part, &name, cancelled).await.map(Outcome::Ended),
-                        Work::Expand => engine.expand(&part, &name).await,
-                        Work::Gather => {
-                            let stop = *cancelled.borrow();
-                            engine.gather(&part, &name, stop).await.map(Outcome::Ended)
-                        }
-                    };
-                    (name, outcome)
-                });
-            }
-            if tasks.is_empty() {
-                continue;
-            }
-            tokio::select! {
-                joined = tasks.join_next() => {
-                    let Some(joined) = joined else { continue };
-                    let (name, outcome) = joined.map_err(|e| Fault::because(format!("a step of {id}"), e))?;
-                    match outcome? {
-                        Outcome::Ended(step) => {
-                            schedule.ended(&name, step.state);
-                            job.steps.insert(name, step);
-                        }
-                        Outcome::Expanded(step, items) => {
-                            let states: Vec<_> = items.iter().map(|item| (item.name.clone(), item.state)).collect();
-                            job.steps.insert(name.clone(), step);
-                            job.steps.extend(items.into_iter().map(|item| (item.name.clone(), item)));
-                            schedule.expanded(&name, &states);
-                        }
-                    }
-                }
-                () = raised(&mut cancelled), if !cancel => {
-                    cancel = true;
-                    schedule.cancel();
-                }
-            }
-        }
-    }
-
-    /// Commits the steps that can never run, all at once.
-    async fn skip(&self, job: &mut Job, skipped: Vec<PipelineStep>) -> Result<(), Fault> {
-        if skipped.is_empty() {
-            return Ok(());
-        }
-        let mut batch = job.batch(self.clock.event_now());
-        for step in &skipped {
-            batch.write(step);
-            batch.say(ended(step));
-        }
-        self.store.commit(batch).await.map_err(|e| as_fault("skipping steps", e))?;
-        job.steps.extend(skipped.into_iter().map(|step| (step.name.clone(), step)));
-        Ok(())
-    }
-
     /// Loads the run and marks it as running; steps that a stopped process left in the middle wait again.
     async fn begin(&self, id: &PipelineRunId) -> Result<Option<Job>, Fault> {
         let now = self.clock.event_now();
@@ -354,51 +252,10 @@ impl Engine {
         finished.await.map_err(|e| as_fault("finishing a pipeline run", e))
     }
 
-    /// Commits a step's end with its event; gives the step as it is now.
-    async fn end_step(&self, job: &Job, name: &str, state: StepState, why: Option<String>) -> Result<PipelineStep, Fault> {
-        let mut step = job.step(name);
-        step.state = state;
-        step.why = why.or(step.why);
-        self.commit_step(job, step, None).await
-    }
-
-    /// Commits a step as it is now, with its end if it has come to one, and with what its success leaves for others.
-    async fn commit_step(&self, job: &Job, step: PipelineStep, entry: Option<&CacheEntry>) -> Result<PipelineStep, Fault> {
-        let now = self.clock.event_now();
-        let mut batch = job.batch(now).put(&step);
-        entry.into_iter().for_each(|entry| batch.write(entry));
-        if step.state.is_over() {
-            batch.say(ended(&step));
-        }
-        self.store.commit(batch).await.map_err(|e| as_fault("committing a step", e))?;
-        Ok(step)
-    }
-}
-
-/// Steps of one pipeline run that are begun at a time; the pool decides how many of them run.
-const IN_FLIGHT: usize = 256;
-
-/// What a task does for a step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Work {
-    Run,
-    Expand,
-    Gather,
-}
-
-enum Outcome {
-    Ended(PipelineStep),
-    Expanded(PipelineStep, Vec<PipelineStep>),
-}
-
-fn ended(step: &PipelineStep) -> Event {
-    Event::StepFinished {
-        pipeline_run: step.pipeline_run.clone(),
-        step: step.name.clone(),
-        state: step.state,
-        attempts: step.attempts.len() as u32,
-        error: step.attempts.last().and_then(|attempt| attempt.error.clone()).filter(|_| step.state == StepState::Failed),
-        why: step.why.clone(),
+    /// Commits a step as it is now; its end is the driver's to commit.
+    async fn commit_step(&self, job: &Job, step: &PipelineStep) -> Result<(), Fault> {
+        let batch = job.batch(self.clock.event_now()).put(step);
+        self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("committing a step", e))
     }
 }
 

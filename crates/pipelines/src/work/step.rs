@@ -7,7 +7,7 @@ use crate::key::{self, KeyInput};
 use crate::when;
 use domain::entity::{CacheEntry, Item, LastStepKey, PipelineStep, StepArtifact, StepAttempt, StepState};
 use domain::spec::StepSpec;
-use domain::{Digest, Event, Fault, Refusal};
+use domain::{Batch, Digest, Event, Fault, Refusal};
 use indexmap::IndexMap;
 use ports::World;
 use serde_json::json;
@@ -46,9 +46,41 @@ impl Place {
     }
 }
 
+/// A step at its end, which nobody has committed yet, with what its success leaves for others.
+pub(super) struct Ended {
+    pub(super) step: PipelineStep,
+    pub(super) entry: Option<CacheEntry>,
+}
+
+impl From<PipelineStep> for Ended {
+    fn from(step: PipelineStep) -> Self {
+        Ended { step, entry: None }
+    }
+}
+
+/// How far a step came at once.
+pub(super) enum Begun {
+    /// It was skipped, found in the cache, or could not begin.
+    Ended(Box<Ended>),
+    /// Its first attempt may run as soon as its start is committed.
+    Started(Box<(PipelineStep, Place)>),
+}
+
 impl Engine {
     /// Brings a step to its end; `Err` only when the store itself fails.
-    pub(super) async fn run_step(self: &Arc<Self>, job: &Job, name: &str, cancelled: watch::Receiver<bool>) -> Result<PipelineStep, Fault> {
+    pub(super) async fn run_step(self: &Arc<Self>, job: &Job, name: &str, cancelled: watch::Receiver<bool>) -> Result<Ended, Fault> {
+        match self.begin_step(job, name).await? {
+            Begun::Ended(ended) => Ok(*ended),
+            Begun::Started(started) => {
+                let (step, place) = *started;
+                self.commit_start(job, &step).await?;
+                self.attempts(job, name, step, &place, cancelled).await
+            }
+        }
+    }
+
+    /// Takes a step up to its first attempt, or to its end if it needs none.
+    pub(super) async fn begin_step(&self, job: &Job, name: &str) -> Result<Begun, Fault> {
         let mut step = job.step(name);
         for attempt in &mut step.attempts {
             if attempt.ended.is_none() {
@@ -59,21 +91,22 @@ impl Engine {
         }
         let prepared = match self.is_wanted(job, name, &step.item).await {
             Ok(None) => self.prepare(job, name, &mut step).await,
-            Ok(Some(why)) => return self.end_step(job, name, StepState::Skipped, Some(why)).await,
+            Ok(Some(why)) => return Ok(Begun::Ended(Box::new(job.ended(name, StepState::Skipped, Some(why))))),
             Err(failure) => Err(failure),
         };
         let place = match prepared {
             Ok(place) => place,
-            Err(failure) => return self.fail_unstarted(job, step, failure).await,
+            Err(failure) => return Ok(Begun::Ended(Box::new(self.fail_unstarted(job, step, failure)))),
         };
         if let Some(cached) = self.cached(&step).await? {
             step.outputs = cached.outputs;
             step.training_set = cached.training_set;
             step.why = Some(format!("same key as {}", cached.pipeline_run));
             step.state = StepState::Cached;
-            return self.commit_step(job, step, None).await;
+            return Ok(Begun::Ended(Box::new(step.into())));
         }
-        self.attempts(job, name, step, &place, cancelled).await
+        self.open_attempt(job, name, &mut step, &place);
+        Ok(Begun::Started(Box::new((step, place))))
     }
 
     /// Fetches the inputs and makes the key.
@@ -150,40 +183,41 @@ impl Engine {
         Ok(Some(entry))
     }
 
-    async fn attempts(
+    /// Runs a step whose first attempt is committed as started.
+    pub(super) async fn attempts(
         self: &Arc<Self>,
         job: &Job,
         name: &str,
         mut step: PipelineStep,
         place: &Place,
         mut cancelled: watch::Receiver<bool>,
-    ) -> Result<PipelineStep, Fault> {
+    ) -> Result<Ended, Fault> {
         let retry = place.spec.retry.clone();
         let allowed = 1 + retry.as_ref().map_or(0, |retry| retry.max);
         let mut wait = retry.as_ref().map_or(std::time::Duration::ZERO, |retry| retry.wait.duration());
         for count in 1..=allowed {
-            let number = step.attempts.len() as u32 + 1;
-            step.state = StepState::Running;
-            step.attempts.push(self.describe_attempt(job, name, place, number));
-            self.start_attempt(job, &step, number).await?;
+            if count > 1 {
+                self.open_attempt(job, name, &mut step, place);
+                self.commit_start(job, &step).await?;
+            }
             let outcome = self.attempt(job, name, &mut step, place, &cancelled).await;
-            let last = step.attempts.last_mut().expect("an attempt was pushed above");
+            let last = step.attempts.last_mut().expect("an attempt was opened above or by the caller");
             last.ended = Some(self.clock.wall_now());
             let stop = *cancelled.borrow();
             match outcome {
-                Ok(()) => return self.succeed(job, step, place).await,
+                Ok(()) => return Ok(self.succeed(job, step, place).await),
                 Err(_) if stop => {
                     last.error = Some(format!("pipeline {}, step {name}: cancelled", job.run.pipeline));
                     step.state = StepState::Cancelled;
-                    return self.commit_step(job, step, None).await;
+                    return Ok(step.into());
                 }
-                Err(what) => last.error = Some(self.explain(job, name, place, number, allowed, &what)),
+                Err(what) => last.error = Some(self.explain(job, name, place, last.number, allowed, &what)),
             }
             if count == allowed {
                 step.state = StepState::Failed;
-                return self.commit_step(job, step, None).await;
+                return Ok(step.into());
             }
-            step = self.commit_step(job, step, None).await?;
+            self.commit_step(job, &step).await?;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = raised(&mut cancelled) => {}
@@ -193,21 +227,21 @@ impl Engine {
         unreachable!("the last attempt returns")
     }
 
-    async fn start_attempt(&self, job: &Job, step: &PipelineStep, number: u32) -> Result<(), Fault> {
-        let last = LastStepKey { pipeline: job.run.pipeline.clone(), step: step.name.clone(), parts: step.key_parts.clone() };
-        let mut batch = job.batch(self.clock.event_now()).put(step).put(&last).event(Event::StepStarted {
-            pipeline_run: job.run.id.clone(),
-            step: step.name.clone(),
-            attempt: number,
-            why: step.why.clone().unwrap_or_default(),
-        });
+    fn open_attempt(&self, job: &Job, name: &str, step: &mut PipelineStep, place: &Place) {
+        step.state = StepState::Running;
+        step.attempts.push(self.describe_attempt(job, name, place, step.attempts.len() as u32 + 1));
+    }
+
+    async fn commit_start(&self, job: &Job, step: &PipelineStep) -> Result<(), Fault> {
+        let mut batch = job.batch(self.clock.event_now());
         // It is for whoever finds the process running; no process outlives the machine's power.
         batch.may_be_lost = true;
+        started(job, step, &mut batch);
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("starting a step", e))
     }
 
-    /// Commits step, cache entry and event together; the outputs are kept already.
-    async fn succeed(&self, job: &Job, mut step: PipelineStep, place: &Place) -> Result<PipelineStep, Fault> {
+    /// The outputs are kept already; step and cache entry are for the driver to commit together.
+    async fn succeed(&self, job: &Job, mut step: PipelineStep, place: &Place) -> Ended {
         step.state = StepState::Succeeded;
         let entry = step.cache_key.as_ref().map(|key| CacheEntry {
             key: key.clone(),
@@ -217,16 +251,15 @@ impl Engine {
             training_set: step.training_set.clone(),
             created: self.clock.event_now(),
         });
-        let committed = self.commit_step(job, step, entry.as_ref()).await?;
         // The outputs are in the artifact store; the folder was only for the process.
         if place.has_folder() || !place.inputs.is_empty() {
             let _ = tokio::fs::remove_dir_all(&place.folder).await;
         }
-        Ok(committed)
+        Ended { step, entry }
     }
 
     /// A step that could not even begin: its inputs or its environment are not there.
-    pub(super) async fn fail_unstarted(&self, job: &Job, mut step: PipelineStep, failure: StepFailure) -> Result<PipelineStep, Fault> {
+    pub(super) fn fail_unstarted(&self, job: &Job, mut step: PipelineStep, failure: StepFailure) -> Ended {
         let number = step.attempts.len() as u32 + 1;
         let now = self.clock.wall_now();
         let what = match failure {
@@ -242,8 +275,22 @@ impl Engine {
         );
         step.attempts.push(StepAttempt { ended: Some(now), error: Some(error), ..StepAttempt::begun(number, now) });
         step.state = StepState::Failed;
-        self.commit_step(job, step, None).await
+        step.into()
     }
+}
+
+/// Writes a step down whose newest attempt starts, and what it was made of.
+pub(super) fn started(job: &Job, step: &PipelineStep, batch: &mut Batch) {
+    batch.write(step);
+    if job.last.get(&step.name) != Some(&step.key_parts) {
+        batch.write(&LastStepKey { pipeline: job.run.pipeline.clone(), step: step.name.clone(), parts: step.key_parts.clone() });
+    }
+    batch.say(Event::StepStarted {
+        pipeline_run: job.run.id.clone(),
+        step: step.name.clone(),
+        attempt: step.attempts.len() as u32,
+        why: step.why.clone().unwrap_or_default(),
+    });
 }
 
 /// What a step takes: of each input's alternatives, the first that was made.

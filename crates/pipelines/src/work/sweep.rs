@@ -51,7 +51,7 @@ impl Engine {
             if let Some(state) = &mut step.sweep {
                 state.trials.push(trial);
             }
-            self.commit_step(job, step.clone(), None).await.map_err(|fault| fault.to_string())?;
+            self.commit_step(job, step).await.map_err(|fault| fault.to_string())?;
         }
         drop(running);
         let trials = step.sweep.as_ref().map(|sweep| sweep.trials.clone()).unwrap_or_default();

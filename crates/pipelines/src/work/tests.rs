@@ -6,6 +6,7 @@ use crate::Fingerprint;
 use domain::Timestamp;
 use domain::entity::AppliedProject;
 use domain::spec::{PipelineSpec, Project, TrainingSetSpec};
+use ports::JobEnd;
 use ports::memory::{Halt, Halting, ManualClock, MemoryArtifacts, MemoryCompute, MemoryStore};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,19 +53,29 @@ fn project() -> Project {
     Project { pipeline: [("retrain".to_owned(), pipeline)].into(), ..Project::default() }
 }
 
-/// How the step ended, by the log; how often it ran; and the writes of the engine.
-async fn killed_at(halt: Option<(u64, Halt)>) -> (Vec<StepState>, u64, u64) {
+/// What came of a pipeline run whose server was killed at a write, if it was, and started again until the run was over.
+struct Ride {
+    events: Vec<Event>,
+    /// How often the built-in step ran.
+    ran: u64,
+    /// Jobs, in the order in which they ran.
+    jobs: Vec<String>,
+    /// Writes of the engine in its last process.
+    writes: u64,
+}
+
+async fn ride(spec: Project, pipeline: &str, halt: Option<(u64, Halt)>) -> Ride {
     let (home, store, rows) = (tempfile::tempdir().unwrap(), MemoryStore::new(), Arc::new(Rows::default()));
     let (clock, artifacts) = (Arc::new(ManualClock::new(Timestamp::from_ms(0))), MemoryArtifacts::new());
-    let spec = project();
     let applied =
         AppliedProject { hash: spec.hash(), spec, root: home.path().to_string_lossy().into_owned(), applied: Timestamp::from_ms(0) };
     store.commit(Batch::new(Actor::User("ann".into()), Timestamp::from_ms(0)).put(&applied)).await.unwrap();
     let trigger = Trigger { kind: TriggerKind::Command, time: Timestamp::from_ms(0), holdout_to: Timestamp::from_ms(0) };
     let fingerprint = Fingerprint { code: Digest::of(b""), environment: Digest::of(b""), git_commit: None, git_diff: None };
-    let request = Request::new("retrain", trigger, fingerprint);
+    let request = Request::new(pipeline, trigger, fingerprint);
     let ann = Actor::User("ann".into());
     decide(&*store, |world| commands::request(world, &request, &ann, Timestamp::from_ms(0))).await.unwrap();
+    let jobs = Arc::new(Mutex::new(Vec::new()));
     let mut deaths = halt.into_iter();
     loop {
         let mortal = Halting::new(store.clone());
@@ -72,17 +83,22 @@ async fn killed_at(halt: Option<(u64, Halt)>) -> (Vec<StepState>, u64, u64) {
             mortal.halt_at(n, side);
         }
         let (activity, compute) = (Activity::default(), Arc::new(MemoryCompute::default()));
+        for (program, exit) in [("good", 0), ("bad", 1)] {
+            let jobs = jobs.clone();
+            compute.install(program, move |job| {
+                jobs.lock().push(job.env.iter().find(|(name, _)| name == "TRIMTAB_STEP").unwrap().1.clone());
+                JobEnd { exit: Some(exit), ..JobEnd::default() }
+            });
+        }
         let config = EngineConfig { home: home.path().into(), tracking_uri: String::new(), instance: "test".into() };
         let engine = Engine::new(mortal.clone(), compute, artifacts.clone(), clock.clone(), rows.clone(), config, activity.clone());
         engine.resume().unwrap();
         let mut halted = mortal.halted();
         tokio::select! {
             () = activity.idle() => {
-                let ends = store.events(0, 1000).unwrap().into_iter().filter_map(|recorded| match recorded.event {
-                    Event::StepFinished { state, .. } => Some(state),
-                    _ => None,
-                });
-                return (ends.collect(), rows.0.load(Ordering::SeqCst), mortal.writes());
+                let events = store.events(0, 1000).unwrap().into_iter().map(|recorded| recorded.event).collect();
+                let jobs = jobs.lock().clone();
+                return Ride { events, ran: rows.0.load(Ordering::SeqCst), jobs, writes: mortal.writes() };
             }
             _ = halted.wait_for(|halted| *halted) => {}
         }
@@ -93,13 +109,88 @@ async fn killed_at(halt: Option<(u64, Halt)>) -> (Vec<StepState>, u64, u64) {
 /// found its own entry, and told that the step was cached, in a pipeline run in which it had run.
 #[tokio::test]
 async fn a_step_that_ran_is_never_told_as_cached_because_the_server_was_killed() {
-    let (whole, ran, writes) = killed_at(None).await;
-    assert_eq!((whole, ran, writes), (vec![StepState::Succeeded], 1, 4));
-    for n in 1..=writes {
+    let ends = |ride: &Ride| -> Vec<StepState> {
+        let state = |event: &Event| if let Event::StepFinished { state, .. } = event { Some(*state) } else { None };
+        ride.events.iter().filter_map(state).collect()
+    };
+    let whole = ride(project(), "retrain", None).await;
+    assert_eq!((ends(&whole), whole.ran, whole.writes), (vec![StepState::Succeeded], 1, 4));
+    for n in 1..=whole.writes {
         for side in [Halt::Before, Halt::After] {
-            let (ends, ran, _) = killed_at(Some((n, side))).await;
-            assert_eq!(ends, [StepState::Succeeded], "{side:?} write {n}");
-            assert!(ran <= 2, "{side:?} write {n}: it ran {ran} times");
+            let ride = ride(project(), "retrain", Some((n, side))).await;
+            assert_eq!(ends(&ride), [StepState::Succeeded], "{side:?} write {n}");
+            assert!(ride.ran <= 2, "{side:?} write {n}: it ran {} times", ride.ran);
         }
     }
+}
+
+/// A chain, a step of its own beside it, one that fails, one that cannot run for that, and an exit step.
+fn steps() -> Project {
+    let text = r#"
+        [p.step]
+        a = { run = ["good", "a"] }
+        b = { run = ["good", "b"], after = ["a"] }
+        c = { run = ["good", "c"], after = ["b"] }
+        bad = { run = ["bad"], after = ["c"] }
+        never = { run = ["good", "never"], after = ["bad"] }
+        [p.on_exit]
+        tell = { run = ["good", "tell"] }
+    "#;
+    Project { pipeline: toml::from_str(text).unwrap(), ..Project::default() }
+}
+
+/// `started a`, `succeeded a`, in the order of the log.
+fn told(ride: &Ride) -> Vec<String> {
+    let line = |event: &Event| match event {
+        Event::StepStarted { step, .. } => Some(format!("started {step}")),
+        Event::StepFinished { step, state, .. } => Some(format!("{} {step}", state.word())),
+        _ => None,
+    };
+    ride.events.iter().filter_map(line).collect()
+}
+
+#[tokio::test]
+async fn an_end_and_the_start_that_follows_from_it_are_one_commit() {
+    let ride = ride(steps(), "p", None).await;
+    let expected = "started a, succeeded a, started b, succeeded b, started c, succeeded c, started bad, failed bad, upstream_failed never, \
+                    started tell, succeeded tell";
+    assert_eq!(told(&ride).join(", "), expected);
+    // The run begins, four starts, each but the first with an end; `bad` ends with `never` and with the exit step's start, that ends, and
+    // the run is over.
+    assert_eq!(ride.writes, 1 + 4 + 1 + 1 + 1);
+}
+
+#[tokio::test]
+async fn a_server_killed_at_any_write_of_a_chain_repeats_no_step_that_was_committed() {
+    let writes = ride(steps(), "p", None).await.writes;
+    for n in 1..=writes {
+        for side in [Halt::Before, Halt::After] {
+            let ride = ride(steps(), "p", Some((n, side))).await;
+            let told = told(&ride);
+            let first = |what: &str| told.iter().position(|line| line == what).unwrap_or_else(|| panic!("{side:?} write {n}: no {what}"));
+            for (end, start) in [("succeeded a", "started b"), ("succeeded b", "started c"), ("succeeded c", "started bad")] {
+                assert!(first(end) < first(start), "{side:?} write {n}: {told:?}");
+            }
+            for end in ["succeeded a", "succeeded b", "succeeded c", "failed bad", "upstream_failed never", "succeeded tell"] {
+                assert_eq!(told.iter().filter(|line| *line == end).count(), 1, "{side:?} write {n}: {told:?}");
+            }
+            assert!(ride.jobs.len() <= 6, "{side:?} write {n}: one job at most ran again, not {:?}", ride.jobs);
+        }
+    }
+}
+
+/// Steps that are found in the cache need no process: a commit holds many of them.
+#[tokio::test]
+async fn a_chain_that_is_found_in_the_cache_is_few_commits() {
+    let mut spec = steps();
+    let pipeline = &mut spec.pipeline["p"];
+    pipeline.on_exit.clear();
+    pipeline.step.shift_remove("bad");
+    pipeline.step.shift_remove("never");
+    let again = pipeline.clone();
+    // A second pipeline of the same steps: the same keys.
+    pipeline.step.insert("then".into(), toml::from_str("pipeline = \"q\"\nafter = [\"c\"]").unwrap());
+    spec.pipeline.insert("q".into(), again);
+    let told = told(&ride(spec, "p", None).await);
+    assert_eq!(told.iter().filter(|line| line.starts_with("cached")).count(), 3, "{told:?}");
 }
