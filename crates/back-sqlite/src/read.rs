@@ -3,12 +3,12 @@
 use crate::apply::WHOLE;
 use crate::fault::Doing;
 use crate::whole::{Parts, load};
-use domain::entity::{Experiment, Metric, Run};
+use domain::entity::{AppliedProject, Experiment, Metric, Run};
 use domain::filter::{ilike, like};
-use domain::{Collection, ExperimentId, Fault, OrderedNumber, Recorded, RunId, Timestamp};
+use domain::{Collection, Entity, ExperimentId, Fault, OrderedNumber, Recorded, RunId, Timestamp};
 use parking_lot::Mutex;
 use ports::refusals::{bad_token, no_run};
-use ports::{Document, HistoryPage, Listing, SearchError, Snapshot};
+use ports::{Document, HistoryPage, Listing, PROJECT, SearchError, Snapshot};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ const IDLE: usize = 8;
 pub(crate) struct Pool {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    /// The project that was asked for last, parsed, and its revision.
+    project: Mutex<(u64, Option<Arc<AppliedProject>>)>,
 }
 
 /// A connection in a read transaction: one commit's state, whatever is written meanwhile.
@@ -33,7 +35,7 @@ pub(crate) struct Reader {
 
 impl Pool {
     pub(crate) fn new(path: &Path) -> Self {
-        Pool { path: path.to_owned(), idle: Mutex::default() }
+        Pool { path: path.to_owned(), idle: Mutex::default(), project: Mutex::default() }
     }
 
     /// A reader of the newest commit.
@@ -169,6 +171,22 @@ impl Snapshot for Reader {
             }
         };
         Ok(Listing { revision: self.listing_revision(collection, scope.unwrap_or(WHOLE))?, documents })
+    }
+
+    fn project(&self) -> Result<(u64, Option<Arc<AppliedProject>>), Fault> {
+        let what = "reading the project's revision";
+        let sql = "SELECT revision FROM document WHERE collection = ?1 AND key = ?2";
+        let mut query = self.conn().prepare_cached(sql).doing(what)?;
+        let newest = query.query_row([AppliedProject::COLLECTION.word(), PROJECT], |row| row.get::<_, i64>(0)).optional().doing(what)?;
+        let newest = newest.unwrap_or(0) as u64;
+        let known = self.pool.project.lock().clone();
+        if known.0 == newest {
+            return Ok(known);
+        }
+        let read = self.get(AppliedProject::COLLECTION, PROJECT)?.map(|document| parse(&document.body, "reading the project in force"));
+        let read = (newest, read.transpose()?.map(Arc::new));
+        self.pool.project.lock().clone_from(&read);
+        Ok(read)
     }
 
     fn run(&self, id: &RunId) -> Result<Option<(u64, Run)>, Fault> {

@@ -38,7 +38,8 @@ impl Writer {
 
     fn try_tidy(&mut self) -> Result<bool, Fault> {
         let min = "SELECT min(run) FROM purged";
-        let purged = if self.may_tidy { self.conn.prepare_cached(min).doing(WHAT)?.query_row([], |row| row.get(0)).doing(WHAT)? } else { None };
+        let purged =
+            if self.may_tidy { self.conn.prepare_cached(min).doing(WHAT)?.query_row([], |row| row.get(0)).doing(WHAT)? } else { None };
         self.is_indexing = self.unindexed >= if self.is_indexing { RUNS } else { WAITING };
         if let Some(run) = purged {
             self.delete_points(run)?;

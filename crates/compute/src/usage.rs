@@ -2,9 +2,7 @@
 //!
 //! Runs that are over left their sums behind ([`UsedByRun`], by day); only those under way are added up here.
 
-use domain::entity::{
-    AppliedProject, Consumed, ModelVersion, OpenRun, PipelineRun, PipelineStep, PipelineVersion, UsedByModel, UsedByRun, usage_days,
-};
+use domain::entity::{Consumed, ModelVersion, OpenRun, PipelineRun, PipelineStep, PipelineVersion, UsedByModel, UsedByRun, usage_days};
 use domain::spec::Price;
 use domain::{Entity, Fault, Timestamp};
 use indexmap::IndexMap;
@@ -80,7 +78,7 @@ const SERVING: &str = "(serving)";
 
 /// What was used by the pipeline runs that were asked for since then, and by models' workers since the beginning of that day. `now`: the event clock.
 pub fn usage(world: &World, by: By, since: Timestamp, now: Timestamp) -> Result<Usage, Fault> {
-    let price = world.get::<AppliedProject>("project")?.map(|project| project.spec.compute.price).unwrap_or_default();
+    let price = world.project()?.map(|project| project.spec.compute.price.clone()).unwrap_or_default();
     let models = if by == By::Model { models(world)? } else { BTreeMap::new() };
     let mut lines: IndexMap<(String, bool), Consumed> = IndexMap::new();
     for run in runs(world, since, now)? {

@@ -3,8 +3,7 @@
 use crate::gate::parse_holdout;
 use crate::rollout;
 use domain::entity::{
-    AppliedProject, Approval, Deployment, GateReport, GateRequest, ModelVersion, PipelineRun, Promotion, RegisteredModel, Shadow,
-    TriggerKind,
+    Approval, Deployment, GateReport, GateRequest, ModelVersion, PipelineRun, Promotion, RegisteredModel, Shadow, TriggerKind,
 };
 use domain::spec::ModelSpec;
 use domain::{Actor, Batch, Event, Fault, ModelName, Range, Recorded, Refusal, Timestamp, Verdict, VersionNumber};
@@ -18,7 +17,7 @@ const FAILED_SHARE: f64 = 0.01;
 
 /// The model as the project file declares it.
 pub fn declared(world: &World, model: &ModelName) -> Result<Option<ModelSpec>, Fault> {
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     Ok(project.and_then(|project| project.spec.model.get(model.as_str()).cloned()))
 }
 

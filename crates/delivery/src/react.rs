@@ -3,7 +3,7 @@
 use crate::approval;
 use crate::commands::{after_shadow, ask, declared, follow_alias, reacting, roll_out};
 use crate::rollout::after_canary;
-use domain::entity::{AppliedProject, GateReport, GateRequest, ModelVersion, PipelineRun, RunState};
+use domain::entity::{GateReport, GateRequest, ModelVersion, PipelineRun, RunState};
 use domain::{Batch, Event, Fault, ModelName, PipelineRunId, Recorded, Refusal, Verdict};
 use ports::World;
 use reactor::Reaction;
@@ -34,7 +34,7 @@ fn gates(world: &World, recorded: &Recorded) -> Result<Batch, Fault> {
 
 fn after_pipeline(world: &World, recorded: &Recorded, id: &PipelineRunId) -> Result<Batch, Fault> {
     let mut batch = Batch::reacting("delivery.gates", recorded);
-    let (Some(run), Some(project)) = (world.get::<PipelineRun>(id.as_str())?, world.get::<AppliedProject>("project")?) else {
+    let (Some(run), Some(project)) = (world.get::<PipelineRun>(id.as_str())?, world.project()?) else {
         return Ok(batch);
     };
     for (name, spec) in &project.spec.model {

@@ -97,7 +97,7 @@ impl Catalog {
     pub async fn reload(&self) -> Result<(), FeatureError> {
         let (project, versions) = {
             let world = World::new(self.store.snapshot()?);
-            (world.get::<AppliedProject>("project")?, world.list::<FeatureViewVersion>()?)
+            (world.project()?, world.list::<FeatureViewVersion>()?)
         };
         let Some(project) = project else { return Ok(()) };
         let mut found = Snapshot::default();
@@ -119,7 +119,7 @@ impl Catalog {
                 found.views.insert(name.clone(), view);
             }
         }
-        found.project = Some(Arc::new(project));
+        found.project = Some(project);
         *self.now.write() = Arc::new(found);
         Ok(())
     }

@@ -22,7 +22,7 @@ pub fn apply(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<(Batch, Vec<Change>), CommitError> {
-    let before = world.get::<AppliedProject>("project")?;
+    let before = world.project()?;
     let empty = Project::default();
     let changes = diff(before.as_ref().map_or(&empty, |applied| &applied.spec), spec);
     let mut batch = Batch::new(actor.clone(), now);

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, Segment, SourceTable};
+use domain::entity::{Segment, SourceTable};
 use domain::spec::SourceSpec;
 use domain::{Actor, Batch, Event, Fault, Recorded, Refusal};
 use ports::{Clock, FeatureRows, MetadataStore, OfflineEngine, ROW_COLUMNS, RowLog, Sealer, TableData, TableInfo, World, decide};
@@ -130,7 +130,7 @@ impl Tables {
     /// Appends a sealed segment of pushed rows to its table.
     pub async fn take_segment(&self, segment: &Segment) -> Result<(), FeatureError> {
         let Some(name) = segment.stream.strip_prefix("push/") else { return Ok(()) };
-        let project = World::new(self.store.snapshot()?).get::<AppliedProject>("project")?;
+        let project = World::new(self.store.snapshot()?).project()?;
         let Some(source) = project.as_ref().and_then(|project| project.spec.source.get(name)) else { return Ok(()) };
         let rows = self.rows.read(segment).await?;
         self.append(name, source, vec![rows], &format!("segment:{}", segment.number), Some(segment)).await

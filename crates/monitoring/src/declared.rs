@@ -1,6 +1,6 @@
 //! What the applied project says about a model's monitor.
 
-use domain::entity::{AppliedProject, Deployment};
+use domain::entity::Deployment;
 use domain::spec::{ModelSpec, MonitorSpec, Project};
 use domain::{Fault, ModelName, Span};
 use ports::World;
@@ -23,13 +23,13 @@ impl Declared {
 
     /// The model as the project declares it; `None` without a monitor.
     pub fn model(world: &World, model: &ModelName) -> Result<Option<Self>, Fault> {
-        let project = world.get::<AppliedProject>("project")?;
+        let project = world.project()?;
         Ok(project.and_then(|project| Declared::of(&project.spec, model.as_str())))
     }
 
     /// All models with a monitor, in the order of the file.
     pub fn all(world: &World) -> Result<Vec<(ModelName, Self)>, Fault> {
-        let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(Vec::new()) };
+        let Some(project) = world.project()? else { return Ok(Vec::new()) };
         let named = |name: &String| Some((ModelName::new(name.clone()), Declared::of(&project.spec, name)?));
         Ok(project.spec.model.keys().filter_map(named).collect())
     }

@@ -1,7 +1,7 @@
 //! Telling people: an alert becomes one notification a target, which stays until it is delivered.
 
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, Notification};
+use domain::entity::Notification;
 use domain::{Actor, Batch, Event, Fault, Recorded, Span, Timestamp};
 use ports::{Clock, Delivery, MetadataStore, Notifier, World, decide};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const LONGEST_WAIT: Span = Span::from_ms(600_000);
 /// The notifications that an alert makes: one for each target that wants its topic.
 pub fn notifications(world: &World, recorded: &Recorded) -> Result<Vec<Notification>, Fault> {
     let Event::AlertRaised { topic, model, title } = &recorded.event else { return Ok(Vec::new()) };
-    let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(Vec::new()) };
+    let Some(project) = world.project()? else { return Ok(Vec::new()) };
     let mut made = Vec::new();
     for (target, _) in project.spec.notify.iter().filter(|(_, spec)| spec.on.contains(topic)) {
         let id = format!("{target}/{}", recorded.seq);
@@ -111,7 +111,7 @@ impl NotifyWorker {
     pub async fn deliver_due(&self) -> Result<Option<Timestamp>, Fault> {
         let (all, project) = {
             let world = World::new(self.store.snapshot()?);
-            (world.list::<Notification>()?, world.get::<AppliedProject>("project")?)
+            (world.list::<Notification>()?, world.project()?)
         };
         let mut next = None;
         for mut notification in all.into_iter().filter(waits) {
@@ -159,6 +159,7 @@ fn attempted(notification: &mut Notification, outcome: Delivery, now: Timestamp)
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use domain::entity::AppliedProject;
     use parking_lot::Mutex;
     use ports::memory::{ManualClock, MemoryStore};
     use reactor::Worker;

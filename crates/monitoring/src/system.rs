@@ -4,7 +4,7 @@
 //! retrained for it. Too few requests are no evidence, neither for nor against; so is a server that has just started.
 
 use crate::declared::deployment;
-use domain::entity::{AppliedProject, Incident, IncidentState};
+use domain::entity::{Incident, IncidentState};
 use domain::{Actor, Batch, Event, Fault, IncidentId, ModelName, Refusal, Span, Timestamp};
 use ports::{Behaviour, CommitError, World};
 
@@ -157,7 +157,7 @@ pub fn watch(
     now: Timestamp,
 ) -> Result<(Batch, bool), CommitError> {
     let mut batch = Batch::new(Actor::System("monitoring.system".into()), now);
-    let Some(project) = world.get::<AppliedProject>("project")? else { return Ok((batch, false)) };
+    let Some(project) = world.project()? else { return Ok((batch, false)) };
     let all = world.list::<Incident>()?;
     for (name, spec) in &project.spec.model {
         let model = ModelName::new(name.clone());

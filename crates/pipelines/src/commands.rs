@@ -2,8 +2,7 @@
 
 use crate::{check, graph, index};
 use domain::entity::{
-    Again, AppliedProject, KeptCode, OpenRun, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger,
-    TriggerKind,
+    Again, KeptCode, OpenRun, PipelineRun, PipelineStep, PipelineVersion, RunState, StepArtifact, StepState, Trigger, TriggerKind,
 };
 use domain::spec::{Overlap, ParamValue, PipelineSpec, step_of};
 use domain::{Actor, Batch, Digest, Event, Fault, PipelineRunId, Refusal, Timestamp};
@@ -58,7 +57,7 @@ impl Request {
 
 /// The declared pipeline.
 pub fn declared(world: &World, pipeline: &str) -> Result<PipelineSpec, CommitError> {
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let Some(project) = project else {
         return Err(Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply").into());
     };

@@ -36,7 +36,7 @@ pub use code::{CheckoutError, CodeSource, Wanted};
 pub use compute::{ComputeBackend, ComputeError, JobEnd, JobId, JobLimits, JobSpec, LimitsBy, OutOfMemory, PoolJob, PoolState};
 pub use curve::{Bucket, Curve, CurveBuilder, CurvePoint, sample};
 pub use expr::{CompiledExprs, ExprEngine};
-pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, Snapshot};
+pub use metadata::{CommitError, Committed, Document, Listing, MetadataStore, PROJECT, Snapshot};
 pub use model::{
     LoadError, ModelFiles, ModelHandle, ModelRuntime, OnnxConverter, OnnxCopy, OnnxFiles, Params, PredictError, ScoreError, Scorer,
     WorkerUse, no_params,

@@ -1,8 +1,9 @@
 //! The metadata store: documents, the event log and cursors, committed together.
 
 use async_trait::async_trait;
-use domain::entity::{Experiment, Run};
-use domain::{Batch, Collection, ExperimentId, Fault, Recorded, Refusal, RunId};
+use domain::entity::{AppliedProject, Experiment, Run};
+use domain::{Batch, Collection, Entity, ExperimentId, Fault, Put, Recorded, Refusal, RunId};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A document with its revision.
@@ -28,6 +29,12 @@ pub trait Snapshot: Send {
     fn get(&self, collection: Collection, key: &str) -> Result<Option<Document>, Fault>;
     /// All documents of a collection, or of one scope of it (keys `SCOPE/...`).
     fn list(&self, collection: Collection, scope: Option<&str>) -> Result<Listing, Fault>;
+    /// The project in force and the revision that it was applied with, 0 if none was. Everyone asks for it, and it may be long: a store may
+    /// keep it parsed.
+    fn project(&self) -> Result<(u64, Option<Arc<AppliedProject>>), Fault> {
+        let Some(Document { key, revision, body }) = self.get(AppliedProject::COLLECTION, PROJECT)? else { return Ok((0, None)) };
+        Ok((revision, Some(Arc::new(Put::parse(&key, &body)?))))
+    }
     /// A run with its revision.
     fn run(&self, id: &RunId) -> Result<Option<(u64, Run)>, Fault>;
     /// An experiment with its revision.
@@ -35,6 +42,9 @@ pub trait Snapshot: Send {
     /// All experiments, deleted ones too, by id; and the revision of the listing.
     fn experiments(&self) -> Result<(u64, Vec<Experiment>), Fault>;
 }
+
+/// The key of the project in force.
+pub const PROJECT: &str = "project";
 
 /// What a commit gave: the sequence numbers of its events, `first > last` if it had none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

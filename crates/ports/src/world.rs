@@ -1,9 +1,11 @@
 //! How a decision sees the world, and how it is made durable.
 
-use crate::{CommitError, MetadataStore, Snapshot};
-use domain::entity::{Experiment, Run};
+use crate::{CommitError, MetadataStore, PROJECT, Snapshot};
+use domain::entity::{AppliedProject, Experiment, Run};
 use domain::{Batch, Collection, Entity, Expect, ExperimentId, Fault, Put, Refusal, RunId};
+use indexmap::IndexSet;
 use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 /// A snapshot that records what was read of it: every revision, every absence, every listing.
 ///
@@ -13,7 +15,7 @@ pub struct World<'a> {
     /// Where the snapshot is taken at the first read, if it was not given: most decisions about an event are that it is another's.
     store: Option<&'a dyn MetadataStore>,
     snapshot: OnceCell<Box<dyn Snapshot>>,
-    reads: RefCell<Vec<Expect>>,
+    reads: RefCell<IndexSet<Expect>>,
 }
 
 impl World<'static> {
@@ -42,10 +44,7 @@ impl<'a> World<'a> {
     }
 
     fn record(&self, read: Expect) {
-        let mut reads = self.reads.borrow_mut();
-        if !reads.contains(&read) {
-            reads.push(read);
-        }
+        self.reads.borrow_mut().insert(read);
     }
 
     fn record_document(&self, collection: Collection, key: &str, revision: u64) {
@@ -57,6 +56,13 @@ impl<'a> World<'a> {
         let found = self.snapshot()?.get(E::COLLECTION, key)?;
         self.record_document(E::COLLECTION, key, found.as_ref().map_or(0, |document| document.revision));
         found.map(|document| Put::parse(key, &document.body)).transpose()
+    }
+
+    /// The project in force.
+    pub fn project(&self) -> Result<Option<Arc<AppliedProject>>, Fault> {
+        let (revision, project) = self.snapshot()?.project()?;
+        self.record_document(AppliedProject::COLLECTION, PROJECT, revision);
+        Ok(project)
     }
 
     /// All entities of a kind, in the order of their keys.
@@ -98,7 +104,7 @@ impl<'a> World<'a> {
 
     /// What was read so far.
     pub fn reads(&self) -> Vec<Expect> {
-        self.reads.borrow().clone()
+        self.reads.borrow().iter().cloned().collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::gateway::Gateway;
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, Deployment, VersionEnvironment};
+use domain::entity::{Deployment, VersionEnvironment};
 use domain::spec::EnvironmentSpec;
 use domain::{Actor, Batch, Digest, Event, Fault, ModelName, Recorded, Span, VersionNumber};
 use ports::{CommitError, LoadError, World};
@@ -85,7 +85,7 @@ impl Worker for Environments {
 
     async fn work(&self, recorded: &Recorded) -> Result<(), Fault> {
         let world = World::new(self.0.sinks.store.snapshot()?);
-        let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(()) };
+        let Some(project) = world.project()? else { return Ok(()) };
         let is_locked = |model: &ModelName| {
             let serve = project.spec.model.get(model.as_str()).and_then(|model| model.serve.as_ref());
             serve.is_some_and(|serve| serve.environment == EnvironmentSpec::Locked)

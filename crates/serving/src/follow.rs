@@ -6,7 +6,7 @@ use crate::pool;
 use crate::route::Route;
 use crate::shadow::{self, ShadowLane};
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, Deployment};
+use domain::entity::Deployment;
 use domain::spec::{ModelSpec, ServeSpec};
 use domain::{Event, Fault, ModelName, Recorded, Timestamp, VersionNumber};
 use ports::{ModelHandle, World};
@@ -49,7 +49,7 @@ impl Gateway {
         let _turn = self.turn.lock().await;
         let world = World::new(self.sinks.store.snapshot()?);
         let Some(deployment) = world.get::<Deployment>(model.as_str())? else { return Ok(Vec::new()) };
-        let project = world.get::<AppliedProject>("project")?;
+        let project = world.project()?;
         let declared = project.and_then(|project| project.spec.model.get(model.as_str()).cloned());
         let old = self.routes.read().get(model).cloned();
         let spec = serve_spec(declared.as_ref());

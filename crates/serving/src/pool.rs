@@ -2,7 +2,7 @@
 
 use crate::batch::Batched;
 use crate::behaviour::WorkerCount;
-use domain::entity::{AppliedProject, EnvironmentLock, ModelVersion};
+use domain::entity::{EnvironmentLock, ModelVersion};
 use domain::spec::{BatchSpec, EnvironmentSpec, OutputSpec, RuntimeSpec, ScaleSpec, ServeSpec};
 use domain::{Digest, Fault, ModelName, Refusal, VersionNumber};
 use parking_lot::Mutex;
@@ -55,7 +55,7 @@ pub(crate) fn same_settings(a: &ServeSpec, b: &ServeSpec) -> bool {
 
 /// What the file in force says of a model's versions.
 fn settings(world: &World, model: &ModelName) -> Result<Settings, Fault> {
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let serve = project.as_ref().and_then(|project| project.spec.model.get(model.as_str())?.serve.as_ref());
     Ok(serve.map(Settings::of).unwrap_or_default())
 }

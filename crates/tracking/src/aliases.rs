@@ -2,7 +2,7 @@
 
 use crate::webhooks::{self, Told};
 use crate::{CHAMPION, Decision, check, registry};
-use domain::entity::{AppliedProject, Deployment, Promotion};
+use domain::entity::{Deployment, Promotion};
 use domain::spec::ModelSpec;
 use domain::{Actor, Batch, Event, Fault, Kind, ModelName, Refusal, Timestamp, VersionNumber};
 use ports::{CommitError, World};
@@ -58,7 +58,7 @@ pub fn delete(world: &World, name: &ModelName, alias: &str, actor: &Actor, now: 
 
 /// The model as the project file declares it.
 pub(crate) fn declared(world: &World, name: &ModelName) -> Result<Option<ModelSpec>, Fault> {
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     Ok(project.and_then(|project| project.spec.model.get(name.as_str()).cloned()))
 }
 

@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use domain::Verdict;
-use domain::entity::{AppliedProject, Deployment, GateReport, PipelineRun, RegisteredModel, RunState, TriggerKind};
+use domain::entity::{Deployment, GateReport, PipelineRun, RegisteredModel, RunState, TriggerKind};
 use serde::Deserialize;
 
 /// Colours that tell apart with and without red and green, after Okabe and Ito; white on each has a contrast of 4.5 or more.
@@ -37,7 +37,7 @@ pub(crate) async fn pipeline(
         };
         let runs = world.list::<PipelineRun>()?.into_iter().filter(|run| run.pipeline == name && is_of(run));
         let last = runs.max_by(|a, b| (a.requested, &a.id).cmp(&(b.requested, &b.id)));
-        let is_declared = world.get::<AppliedProject>("project")?.is_some_and(|project| project.spec.pipeline.contains_key(&name));
+        let is_declared = world.project()?.is_some_and(|project| project.spec.pipeline.contains_key(&name));
         if last.is_none() && !is_declared {
             return Err(PageError::missing("pipeline", &name));
         }

@@ -58,11 +58,11 @@ fn read(state: &WebState, asked: &Asked) -> Result<Page, PageError> {
     let mut experiments = world.experiments()?;
     experiments.retain(|experiment| experiment.lifecycle_stage == LifecycleStage::Active && experiment.name.to_lowercase().contains(&part));
     experiments.sort_by_key(|experiment| std::cmp::Reverse((experiment.updated, experiment.created)));
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let from = asked.one("from").and_then(|from| from.parse::<usize>().ok()).unwrap_or(0);
     let total = experiments.len();
     let shown = experiments.into_iter().skip(from).take(ROWS);
-    let rows = shown.map(|experiment| row(state, experiment, project.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let rows = shown.map(|experiment| row(state, experiment, project.as_deref())).collect::<Result<Vec<_>, _>>()?;
     let more = from + rows.len() < total;
     Ok(Page {
         next_href: more.then(|| asked.with("from", &(from + ROWS).to_string()).address("/experiments")),

@@ -8,7 +8,7 @@ use crate::{WebState, format, log};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use domain::entity::{AppliedProject, Incident};
+use domain::entity::Incident;
 use domain::{Fault, Span};
 use ports::{RunSearch, ViewType, World};
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ fn server(facts: ServerFacts) -> Server {
 }
 
 fn is_new(state: &WebState, world: &World) -> Result<bool, PageError> {
-    if world.get::<AppliedProject>("project")?.is_some() {
+    if world.project()?.is_some() {
         return Ok(false);
     }
     let experiments = world.experiments()?.into_iter().map(|experiment| experiment.id).collect();

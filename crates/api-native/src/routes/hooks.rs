@@ -6,7 +6,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use domain::entity::AppliedProject;
 use domain::{Digest, Kind, Refusal};
 use pipelines::commands::declared;
 use pipelines::hooks::{self, Heard, Outcome, Sender};
@@ -34,7 +33,7 @@ pub(super) async fn git(
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
     let sender = Sender::of(|name| headers.get(name).and_then(|value| value.to_str().ok()))?;
     let world = api.world()?;
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let git = project.as_ref().and_then(|project| project.spec.git.clone().zip(Some(project.root.clone())));
     let (git, root) = git.ok_or_else(|| {
         Refusal::not_found("git/none", "the applied project file has no [git]").hint("[git]\nsecret = \"env:NAME\" or \"file:PATH\"")

@@ -6,7 +6,7 @@ use crate::page::{Page, PageQuery};
 use crate::request::{Asked, Caller, Sent};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::entity::{AppliedProject, Deployment, GateReport, Metric, ModelVersion, Monitor, RegisteredModel, VersionEnvironment, Window};
+use domain::entity::{Deployment, GateReport, Metric, ModelVersion, Monitor, RegisteredModel, VersionEnvironment, Window};
 use domain::spec::ModelSpec;
 use domain::{Digest, ModelName, Refusal, VersionNumber};
 use ports::World;
@@ -85,7 +85,7 @@ pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>, Asked
 }
 
 fn declared(world: &World, name: &str) -> Result<Option<ModelSpec>, ApiError> {
-    Ok(world.get::<AppliedProject>("project")?.and_then(|project| project.spec.model.get(name).cloned()))
+    Ok(world.project()?.and_then(|project| project.spec.model.get(name).cloned()))
 }
 
 /// The name of a model that is registered or declared.

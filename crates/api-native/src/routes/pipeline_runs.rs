@@ -96,9 +96,13 @@ fn shown(world: &World, id: &str) -> Result<Shown, ApiError> {
     let run = world.get::<PipelineRun>(id)?.ok_or_else(|| no_run(id))?;
     let version = world.get::<PipelineVersion>(&format!("{}/{}", run.pipeline, run.version))?;
     let mut steps = world.scope::<PipelineStep>(id)?;
-    steps.sort_by_key(|step| version.as_ref().and_then(|version| version.spec.step.get_index_of(&step.name)));
+    steps.sort_by_cached_key(|step| version.as_ref().and_then(|version| version.spec.step.get_index_of(&step.name)));
+    let is_check = |step: &&PipelineStep| {
+        let spec = version.as_ref().map(|version| version.spec.find(&step.name));
+        spec.is_none_or(|spec| spec.is_some_and(|spec| !spec.check.is_empty()))
+    };
     let mut checks = Vec::new();
-    for step in &steps {
+    for step in steps.iter().filter(is_check) {
         checks.extend(report_of(world, step, None)?.map(Checked::of));
     }
     let commit_status = world.get::<CommitStatus>(id)?;

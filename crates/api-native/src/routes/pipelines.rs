@@ -7,7 +7,7 @@ use crate::request::{Asked, Caller, Record, Sent, params};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use domain::entity::{AppliedProject, KeptCode, PipelineRun, PipelineVersion, Trigger, TriggerKind};
+use domain::entity::{KeptCode, PipelineRun, PipelineVersion, Trigger, TriggerKind};
 use domain::spec::PipelineSpec;
 use domain::{PipelineRunId, Refusal, Timestamp};
 use pipelines::commands::{self, Request};
@@ -30,7 +30,7 @@ pub(super) struct Declared {
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Page<Declared>>, ApiError> {
     let world = api.world()?;
-    let declared = world.get::<AppliedProject>("project")?.map(|project| project.spec.pipeline).unwrap_or_default();
+    let declared = world.project()?.map(|project| project.spec.pipeline.clone()).unwrap_or_default();
     let runs = world.list::<PipelineRun>()?;
     let mut items = Vec::new();
     for (name, spec) in declared {

@@ -74,18 +74,18 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<&'static str, ApiErr
 fn of(api: &Api) -> Result<Status, Fault> {
     let world = api.world()?;
     let head = *api.store.head().borrow();
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let serving = api.gateway.status();
     let readers = api.reactor.progress().into_iter().map(|(name, at)| ReaderStatus { name, at, lag: head.saturating_sub(at) });
     Ok(Status {
         now: api.clock.event_now(),
-        stations: stations(&world, project.as_ref(), &serving)?,
-        models: models(&world, project.as_ref())?,
+        stations: stations(&world, project.as_deref(), &serving)?,
+        models: models(&world, project.as_deref())?,
         notifications_waiting: notifications_waiting(&world)?,
         project: project.map(|project| ProjectStatus {
-            name: project.spec.project.name,
-            hash: project.hash,
-            root: project.root,
+            name: project.spec.project.name.clone(),
+            hash: project.hash.clone(),
+            root: project.root.clone(),
             applied: project.applied,
         }),
         serving,

@@ -2,8 +2,7 @@
 
 use crate::checks::report_of;
 use domain::entity::{
-    AppliedProject, CheckReport, CommitState, GateReport, ModelVersion, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState,
-    TriggerKind,
+    CheckReport, CommitState, GateReport, ModelVersion, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, TriggerKind,
 };
 use domain::spec::{GitHost, GitSpec};
 use domain::{Fault, Verdict};
@@ -52,7 +51,7 @@ fn versions(world: &World, run: &PipelineRun) -> Result<Vec<ModelVersion>, Fault
 }
 
 fn has_gate(world: &World, version: &ModelVersion) -> Result<bool, Fault> {
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     Ok(project.is_some_and(|project| project.spec.model.get(version.model.as_str()).is_some_and(|model| model.gate.is_some())))
 }
 

@@ -112,7 +112,7 @@ pub(super) fn all_code(root: &Path, spec: &PipelineSpec, known: &Known) -> Vec<I
 pub fn fingerprint(store: &dyn MetadataStore, pipeline: &str) -> Result<Fingerprint, CommitError> {
     let world = World::new(store.snapshot()?);
     let spec = declared(&world, pipeline)?;
-    let project = world.get::<AppliedProject>("project")?.ok_or_else(|| Fault::broken("a declared pipeline without a project"))?;
+    let project = world.project()?.ok_or_else(|| Fault::broken("a declared pipeline without a project"))?;
     let root = Path::new(&project.root);
     let known = Known::default();
     Ok(Fingerprint {
@@ -126,7 +126,7 @@ pub fn fingerprint(store: &dyn MetadataStore, pipeline: &str) -> Result<Fingerpr
 /// What of a pipeline run's code and environment is not on disk any more as it was, one sentence each.
 pub fn changes(store: &dyn MetadataStore, steps: &[PipelineStep]) -> Result<Vec<String>, Fault> {
     let world = World::new(store.snapshot()?);
-    let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(vec!["no project is applied".into()]) };
+    let Some(project) = world.project()? else { return Ok(vec!["no project is applied".into()]) };
     let root = Path::new(&project.root);
     let mut changes = BTreeSet::new();
     for step in steps {

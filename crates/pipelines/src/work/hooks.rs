@@ -49,7 +49,7 @@ impl Worker for HookWorker {
         let Event::CommitArrived { pipeline, delivery, .. } = &recorded.event else { return Ok(()) };
         let world = World::new(self.store.snapshot()?);
         let delivery = world.get::<HookDelivery>(&format!("{pipeline}/{delivery}"))?;
-        let project = world.get::<AppliedProject>("project")?;
+        let project = world.project()?;
         drop(world);
         let Some(delivery) = delivery.filter(|delivery| delivery.pipeline_run.is_none() && delivery.refused.is_none()) else {
             return Ok(());
@@ -84,7 +84,7 @@ impl HookWorker {
         self.home.join("git").join("commits")
     }
 
-    async fn start(&self, recorded: &Recorded, delivery: &HookDelivery, project: Option<AppliedProject>) -> Result<(), Stop> {
+    async fn start(&self, recorded: &Recorded, delivery: &HookDelivery, project: Option<Arc<AppliedProject>>) -> Result<(), Stop> {
         let project = project.ok_or_else(|| Refusal::not_found("project/none", "no project file is applied").hint("trimtab apply"))?;
         let git = project.spec.git.clone();
         let git =
@@ -111,7 +111,7 @@ impl HookWorker {
             spec.step.values_mut().chain(spec.on_exit.values_mut()).for_each(|step| step.env.clear());
         }
         let place = root.to_string_lossy().into_owned();
-        let there = elsewhere(project, &place);
+        let there = elsewhere(&project, &place);
         let (at, of) = (root.clone(), spec.clone());
         let code = tokio::task::spawn_blocking(move || {
             let code = files::all_code(&at, &of, &files::Known::default());
@@ -214,13 +214,13 @@ impl HookWorker {
 }
 
 /// The project as it is in another folder. An interpreter that is not part of the code stays that of the project's own folder.
-pub(super) fn elsewhere(mut project: AppliedProject, root: &str) -> AppliedProject {
+pub(super) fn elsewhere(project: &AppliedProject, root: &str) -> AppliedProject {
     let python = project.spec.project.python.as_deref().filter(|python| python.contains('/') && !Path::new(root).join(python).exists());
+    let mut there = AppliedProject { root: root.into(), ..project.clone() };
     if let Some(python) = python {
-        project.spec.project.python = Some(Path::new(&project.root).join(python).to_string_lossy().into_owned());
+        there.spec.project.python = Some(Path::new(&project.root).join(python).to_string_lossy().into_owned());
     }
-    project.root = root.into();
-    project
+    there
 }
 
 /// The deliveries that led to no run, or to this one.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What the steps of a run stand on; read once.
 pub(super) struct Ground {
     /// Its root is the run's own, if the run has one.
-    pub(super) project: AppliedProject,
+    pub(super) project: Arc<AppliedProject>,
     pub(super) environment: Digest,
 }
 

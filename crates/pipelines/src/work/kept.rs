@@ -20,14 +20,17 @@ impl Engine {
         let world = World::new(self.store.snapshot()?);
         let Some(run) = world.get::<PipelineRun>(id.as_str())?.filter(|run| !run.state.is_over()) else { return Ok(()) };
         let key = format!("{}/{}", run.pipeline, run.version);
-        let Some(version) = world.get::<PipelineVersion>(&key)? else { return Ok(()) };
-        let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(()) };
+        let Some(project) = world.project()? else { return Ok(()) };
         match world.get::<KeptCode>(&key)? {
             Some(kept) if run.again.as_ref().is_some_and(|again| again.exact) && run.root.is_none() => {
                 self.restore(&run, &kept, &project).await
             }
             Some(_) => Ok(()),
-            None => self.keep_version(&run, &version, run.root.as_deref().unwrap_or(&project.root)).await,
+            None => {
+                let Some(version) = world.get::<PipelineVersion>(&key)? else { return Ok(()) };
+                drop(world);
+                self.keep_version(&run, &version, run.root.as_deref().unwrap_or(&project.root)).await
+            }
         }
     }
 
@@ -137,7 +140,7 @@ pub fn not_restored(store: &dyn MetadataStore, id: &PipelineRunId) -> Result<Vec
     if let Some(kept) = world.get::<KeptCode>(&key)? {
         lost.extend(kept.left_out.iter().map(|file| format!("{file} was too large to be kept: today's is used")));
     }
-    let (version, project) = (world.get::<PipelineVersion>(&key)?, world.get::<AppliedProject>("project")?);
+    let (version, project) = (world.get::<PipelineVersion>(&key)?, world.project()?);
     if let Some((version, project)) = version.zip(project) {
         let brought = |model: &ModelName| {
             let serve = project.spec.model.get(model.as_str()).and_then(|model| model.serve.as_ref());

@@ -4,7 +4,7 @@ use super::as_fault;
 use super::statuses::Secrets;
 use crate::lineage;
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, LineageState, PipelineRun, PipelineVersion};
+use domain::entity::{LineageState, PipelineRun, PipelineVersion};
 use domain::spec::LineageSpec;
 use domain::{Actor, Batch, Event, Fault, Recorded};
 use parking_lot::Mutex;
@@ -108,11 +108,11 @@ impl LineageWorker {
         if let Some(known) = &*self.declared.lock() {
             return Ok(known.clone());
         }
-        let project = world.get::<AppliedProject>("project")?;
+        let project = world.project()?;
         let declared = project.and_then(|project| {
-            let spec = project.spec.lineage?;
-            let namespace = spec.namespace.clone().unwrap_or(project.spec.project.name);
-            Some(Arc::new(Told { spec, namespace, root: project.root.into() }))
+            let spec = project.spec.lineage.clone()?;
+            let namespace = spec.namespace.clone().unwrap_or_else(|| project.spec.project.name.clone());
+            Some(Arc::new(Told { spec, namespace, root: project.root.clone().into() }))
         });
         let declared = declared.map_or(Declared::Nothing, Declared::Told);
         Ok(self.declared.lock().insert(declared).clone())

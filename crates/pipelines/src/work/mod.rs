@@ -24,9 +24,7 @@ use crate::commands::{self, Request};
 use crate::graph;
 use crate::index;
 use async_trait::async_trait;
-use domain::entity::{
-    AppliedProject, LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind,
-};
+use domain::entity::{LastStepKey, PipelineRun, PipelineStep, PipelineVersion, RunState, StepState, Trial, Trigger, TriggerKind};
 use domain::spec::{Overlap, StepSpec};
 use domain::{Actor, Batch, Digest, Event, Fault, ModelName, PipelineRunId, Recorded, Refusal, RunId, TrainingSetId, VersionNumber};
 use indexmap::IndexMap;
@@ -201,17 +199,13 @@ impl Engine {
                 steps.insert(step.name.clone(), step);
             }
             let batch = batch.put(&run);
-            let project = world.get::<AppliedProject>("project")?;
-            let project = project.map(|project| match &run.root {
-                Some(root) => hooks::elsewhere(project, root),
-                None => project,
-            });
-            let project = project.map(|mut project| {
-                if run.python.is_some() {
-                    project.spec.project.python.clone_from(&run.python);
-                }
-                project
-            });
+            let mut project = world.project()?;
+            if let (Some(project), Some(root)) = (&mut project, &run.root) {
+                *project = Arc::new(hooks::elsewhere(project, root));
+            }
+            if let (Some(project), Some(python)) = (&mut project, &run.python) {
+                Arc::make_mut(project).spec.project.python = Some(python.clone());
+            }
             let ground = project.map(|project| Arc::new(Ground { environment: files::environment_of(&project), project }));
             Ok((batch, Some(Job { run: Arc::new(run), version: Arc::new(version), ground, end: None, last: Arc::default(), steps })))
         });

@@ -3,7 +3,7 @@
 use super::as_fault;
 use crate::hooks::status;
 use async_trait::async_trait;
-use domain::entity::{AppliedProject, CommitState, CommitStatus, ModelVersion, PipelineRun, TriggerKind};
+use domain::entity::{CommitState, CommitStatus, ModelVersion, PipelineRun, TriggerKind};
 use domain::spec::{GitHost, GitSpec, ReportOn};
 use domain::{Actor, Batch, Event, Fault, PipelineRunId, Recorded, Span, Timestamp};
 use ports::{Clock, MetadataStore, Posted, Poster, World, decide};
@@ -79,8 +79,8 @@ fn run_of(world: &World, event: &Event) -> Result<Option<PipelineRunId>, Fault> 
 fn note(world: &World, batch: &mut Batch, id: &PipelineRunId) -> Result<(), Fault> {
     let Some(run) = world.get::<PipelineRun>(id.as_str())? else { return Ok(()) };
     let TriggerKind::Git { commit, number, .. } = &run.trigger.kind else { return Ok(()) };
-    let project = world.get::<AppliedProject>("project")?;
-    if project.and_then(|project| project.spec.git).is_none_or(|git| git.api.is_none()) {
+    let project = world.project()?;
+    if project.is_none_or(|project| project.spec.git.as_ref().is_none_or(|git| git.api.is_none())) {
         return Ok(());
     }
     let (wanted, description) = status::state(world, &run)?;
@@ -128,7 +128,7 @@ impl StatusWorker {
             let world = World::new(self.store.snapshot()?);
             let mut due: Vec<CommitStatus> = world.list::<CommitStatus>()?;
             due.retain(|status| is_open(status) && status.next_try.is_none_or(|next| next <= now));
-            (due, world.get::<AppliedProject>("project")?)
+            (due, world.project()?)
         };
         let Some(project) = project else { return Ok(0) };
         let Some(git) = project.spec.git.clone() else { return Ok(0) };

@@ -3,7 +3,7 @@
 use super::{Engine, NAME, as_fault, fingerprint};
 use crate::index;
 use crate::triggers::{self, Firing};
-use domain::entity::{AppliedProject, Backfill, PipelineRun, RunState};
+use domain::entity::{Backfill, PipelineRun, RunState};
 use domain::{Actor, Event, Fault, PipelineRunId, Recorded, Timestamp};
 use ports::{World, decide};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl Engine {
         if quiet.is_some_and(|(seen, until)| seen == head && now < until) {
             return Ok(());
         }
-        let project = World::newest(&*self.store).get::<AppliedProject>("project")?;
+        let project = World::newest(&*self.store).project()?;
         let actor = Actor::System(NAME.into());
         let mut until = Timestamp::MAX;
         for (name, spec) in project.iter().flat_map(|project| &project.spec.pipeline).filter(|_| by_clock) {
@@ -50,7 +50,7 @@ impl Engine {
     /// Starts what waits for an event.
     pub(super) async fn hear(self: &Arc<Self>, recorded: &Recorded) -> Result<(), Fault> {
         let world = World::new(self.store.snapshot()?);
-        let Some(project) = world.get::<AppliedProject>("project")? else { return Ok(()) };
+        let Some(project) = world.project()? else { return Ok(()) };
         let made_by = made_by(&world, &recorded.event)?;
         drop(world);
         let actor = Actor::System(NAME.into());

@@ -1,6 +1,6 @@
 //! What model workers use, written down every few minutes beside what steps used.
 
-use domain::entity::{AppliedProject, Consumed, ModelVersion, PipelineRun, UsedByModel, usage_day};
+use domain::entity::{Consumed, ModelVersion, PipelineRun, UsedByModel, usage_day};
 use domain::{Actor, Batch, Fault, ModelName, Timestamp};
 use parking_lot::Mutex;
 use ports::{MetadataStore, World, decide};
@@ -70,7 +70,7 @@ fn team(world: &World, model: &ModelName) -> Result<Option<String>, Fault> {
     let made =
         versions.iter().filter_map(|version| Some((version.version, version.pipeline_run.as_ref()?))).max_by_key(|(version, _)| *version);
     let Some((_, run)) = made else { return Ok(None) };
-    let (Some(run), Some(project)) = (world.get::<PipelineRun>(run.as_str())?, world.get::<AppliedProject>("project")?) else {
+    let (Some(run), Some(project)) = (world.get::<PipelineRun>(run.as_str())?, world.project()?) else {
         return Ok(None);
     };
     Ok(project.spec.pipeline.get(&run.pipeline).and_then(|pipeline| pipeline.team.clone()))

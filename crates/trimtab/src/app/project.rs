@@ -2,7 +2,6 @@
 
 use super::App;
 use crate::config;
-use domain::entity::AppliedProject;
 use domain::spec::Project;
 use domain::{Actor, Refusal};
 use features::{Change, Described, FeatureError};
@@ -13,8 +12,9 @@ impl App {
     /// What applying the file would change. Changes nothing.
     pub fn plan(&self, text: &str, name: &str, profile: Option<&str>) -> Result<Vec<Change>, FeatureError> {
         let wanted = config::parse(text, name, profile)?;
-        let applied = World::new(self.ports.store.snapshot()?).get::<AppliedProject>("project")?;
-        Ok(features::diff(&applied.map_or_else(Project::default, |applied| applied.spec), &wanted))
+        let applied = World::new(self.ports.store.snapshot()?).project()?;
+        let empty = Project::default();
+        Ok(features::diff(applied.as_ref().map_or(&empty, |applied| &applied.spec), &wanted))
     }
 
     /// Makes the file the applied project: loads its files, versions its views, fills the online store.

@@ -14,7 +14,7 @@ use crate::runs::{Choice, MainMetric, PARENT_TAG};
 use axum::extract::{Query, State};
 use axum::response::Response;
 use diff::Diff;
-use domain::entity::{AppliedProject, Run};
+use domain::entity::Run;
 use domain::filter::{Clause, Expr, Field, Op, Value};
 use domain::{Fault, RunId};
 use parallel::Parallel;
@@ -176,8 +176,8 @@ fn best_first(runs: &mut [Run], main: &MainMetric) {
 fn main_metric(world: &World, asked: &Asked, runs: &[Run]) -> Result<Option<MainMetric>, Fault> {
     let experiments: Vec<_> =
         world.experiments()?.into_iter().filter(|experiment| runs.iter().any(|run| run.experiment == experiment.id)).collect();
-    let project = world.get::<AppliedProject>("project")?;
-    Ok(MainMetric::find(asked.one("metric"), &experiments, project.as_ref(), runs))
+    let project = world.project()?;
+    Ok(MainMetric::find(asked.one("metric"), &experiments, project.as_deref(), runs))
 }
 
 pub(crate) fn name(run: &Run) -> String {

@@ -17,7 +17,7 @@ use crate::plot::{Scale, line};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::ModelName;
-use domain::entity::{AppliedProject, Deployment, GateReport, Incident, IncidentState, ModelVersion, RegisteredModel};
+use domain::entity::{Deployment, GateReport, Incident, IncidentState, ModelVersion, RegisteredModel};
 use ladder::Ladder;
 use ports::World;
 use serde::Serialize;
@@ -171,7 +171,7 @@ fn read(state: &WebState, name: &str) -> Result<Page, PageError> {
     let model = world.get::<RegisteredModel>(name)?.ok_or_else(|| PageError::missing("model", name))?;
     let name = model.name.clone();
     let deployment = world.get::<Deployment>(name.as_str())?.unwrap_or_else(|| Deployment::new(name.clone()));
-    let declared = world.get::<AppliedProject>("project")?.and_then(|project| project.spec.model.get(name.as_str()).cloned());
+    let declared = world.project()?.and_then(|project| project.spec.model.get(name.as_str()).cloned());
     let mut incidents = world.list::<Incident>()?;
     incidents.retain(|incident| incident.model == name);
     incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened));

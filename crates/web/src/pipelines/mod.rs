@@ -16,7 +16,7 @@ use crate::page::{PageError, show};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::Timestamp;
-use domain::entity::{AppliedProject, PipelineRun, PipelineVersion};
+use domain::entity::{PipelineRun, PipelineVersion};
 use domain::spec::{ParamSpec, PipelineSpec, StepSpec};
 use grid::Grid;
 use ports::World;
@@ -93,7 +93,7 @@ pub(crate) async fn list(State(state): State<WebState>) -> Result<Response, Page
 
 fn read_list(state: &WebState) -> Result<List, PageError> {
     let world = state.world()?;
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let mut by_name: BTreeMap<String, Vec<PipelineRun>> = BTreeMap::new();
     let declared = project.as_ref().map(|project| &project.spec.pipeline);
     for name in declared.into_iter().flat_map(|all| all.keys()) {
@@ -131,7 +131,7 @@ pub(crate) async fn page(State(state): State<WebState>, Path(name): Path<String>
 
 fn read_page(state: &WebState, name: String) -> Result<Page, PageError> {
     let world = state.world()?;
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let declared = project.and_then(|project| project.spec.pipeline.get(&name).cloned());
     let mut versions = world.scope::<PipelineVersion>(&name)?;
     versions.sort_by_key(|version| version.number);

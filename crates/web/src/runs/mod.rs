@@ -23,7 +23,7 @@ use axum::response::{Html, IntoResponse, Response};
 use chooser::Chooser;
 use column::Column;
 use domain::RunId;
-use domain::entity::{AppliedProject, LifecycleStage, Run};
+use domain::entity::{LifecycleStage, Run};
 use ports::{RunSearch, World};
 use question::{Question, Wrong};
 use serde::Serialize;
@@ -216,8 +216,8 @@ fn read_more(state: &WebState, asked: Asked) -> Result<Rows, PageError> {
 }
 
 fn main_metric(world: &World, question: &Question, runs: &[Run]) -> Result<Option<MainMetric>, PageError> {
-    let project = world.get::<AppliedProject>("project")?;
-    Ok(MainMetric::find(question.asked.one("metric"), &question.experiments, project.as_ref(), runs))
+    let project = world.project()?;
+    Ok(MainMetric::find(question.asked.one("metric"), &question.experiments, project.as_deref(), runs))
 }
 
 fn columns(question: &Question, runs: &[Run], main: Option<&MainMetric>) -> Vec<Column> {

@@ -10,7 +10,7 @@ use ::serving::{ModelStatus, Seen, Served, VersionStatus};
 use axum::extract::{Query, State};
 use axum::response::Response;
 use domain::ModelName;
-use domain::entity::{AppliedProject, Incident, IncidentState};
+use domain::entity::{Incident, IncidentState};
 use heat::Heat;
 use ports::{Behaviour, ColumnType, Inputs};
 use serde::{Deserialize, Serialize};
@@ -211,7 +211,7 @@ fn latency(us: f64) -> String {
 fn detail(state: &WebState, model: &ServedModel) -> Result<Chosen, PageError> {
     let (name, seen) = (&model.status.model, &model.seen);
     let world = state.world()?;
-    let project = world.get::<AppliedProject>("project")?;
+    let project = world.project()?;
     let spec = project.as_ref().and_then(|project| project.spec.model.get(name.as_str())?.serve.as_ref());
     let incidents = world.scope::<Incident>(name.as_str())?;
     let open = |text: &str| incidents.iter().find(|one| one.system && one.state == IncidentState::Open && one.rule == text);
