@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use domain::VersionNumber;
-use domain::entity::Deployment;
+use domain::entity::{AppliedProject, Deployment};
 use domain::spec::Project;
 use ports::memory::MemoryStore;
 use ports::{Failure, MetadataStore, decide};

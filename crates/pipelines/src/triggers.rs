@@ -287,6 +287,9 @@ pub fn cancel_backfill(world: &World, id: &str, actor: &Actor, now: Timestamp) -
 
 /// Refuses an entry of `on` that starts nothing.
 pub fn check_on(pipeline: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
+    if spec.tz.is_some() {
+        Schedule::parse("* * * * *", zone(spec)).map_err(|refusal| refusal.at(format!("pipeline.{pipeline}.tz")))?;
+    }
     for on in &spec.on {
         let place = |refusal: Refusal| refusal.at(format!("pipeline.{pipeline}.on"));
         if on == "api" || crate::hooks::is_git(on) {
@@ -310,6 +313,5 @@ pub fn check_on(pipeline: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
         let what = format!("{pipeline} has a time zone, but no `cron:` under `on`");
         return Err(Refusal::invalid("pipeline/tz", what).at(format!("pipeline.{pipeline}.tz")));
     }
-    Schedule::parse("* * * * *", zone(spec)).map_err(|refusal| refusal.at(format!("pipeline.{pipeline}.tz")))?;
     Ok(())
 }

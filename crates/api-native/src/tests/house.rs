@@ -302,7 +302,7 @@ fn pipeline_runs(batch: &mut Batch, root: &str) {
         |name: &str, state, attempts| PipelineStep { state, attempts, ..PipelineStep::waiting(PipelineRunId::new("retrain-1"), name) };
     batch.write(&step("training_set", StepState::Succeeded, vec![]));
     batch.write(&step("train", StepState::Failed, vec![attempt(root, "train.log")]));
-    batch.write(&step("gone", StepState::Failed, vec![attempt(root, "gone.log")]));
+    batch.write(&step("silent", StepState::Failed, vec![attempt(root, "silent.log")]));
 }
 
 fn monitoring(batch: &mut Batch) {

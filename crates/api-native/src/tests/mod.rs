@@ -6,7 +6,7 @@ mod gates;
 mod house;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use domain::entity::Incident;
 use domain::{Actor, Batch, IncidentId, Timestamp};
 use house::{House, house};
@@ -191,9 +191,10 @@ async fn a_steps_log_is_read_in_pieces() {
         assert_eq!(response.headers()["x-trimtab-next"], (from + text.len()).to_string());
         assert_eq!(house::text(response).await, text);
     }
+    let silent = get("/api/v1/pipeline-runs/retrain-1/steps/silent/log".into()).await;
+    assert_eq!((silent.status(), house::text(silent).await.as_str()), (StatusCode::OK, ""), "it has said nothing");
     for (path, code) in [
         ("retrain-1/steps/training_set", "step/no_log"),
-        ("retrain-1/steps/gone", "step/no_log"),
         ("retrain-1/steps/nobody", "step/not_found"),
         ("nobody/steps/train", "pipeline_run/not_found"),
     ] {

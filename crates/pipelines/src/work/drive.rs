@@ -4,7 +4,7 @@ use super::job::{Job, RunEnd};
 use super::step::{Begun, Ended, Place, started};
 use super::{Engine, as_fault, raised};
 use crate::schedule::{Act, Schedule};
-use domain::entity::{PipelineStep, RunState, StepState};
+use domain::entity::{CacheEntry, PipelineStep, RunState, StepState};
 use domain::{Batch, Event, Fault, PipelineRunId};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,8 +47,9 @@ struct Drive {
     /// Exit steps run to their end even if the run is cancelled.
     never: watch::Sender<bool>,
     ready: VecDeque<(Work, String)>,
-    /// What the next commit writes.
+    /// What the next commit writes, and what it will have put into the cache.
     open: Option<Batch>,
+    made: Vec<CacheEntry>,
     /// Tasks that start when it is made: what they build on is on disk then.
     next: Vec<(String, Task)>,
     tasks: JoinSet<(String, Result<Outcome, Fault>)>,
@@ -66,6 +67,7 @@ impl Engine {
             never: watch::channel(false).0,
             ready: VecDeque::new(),
             open: None,
+            made: Vec::new(),
             next: Vec::new(),
             tasks: JoinSet::new(),
             job,
@@ -100,21 +102,26 @@ impl Drive {
 
     /// Asks the schedule what is next; how the run ended, if it has.
     fn look(&mut self) -> Option<RunState> {
-        for act in self.schedule.acts() {
-            match act {
-                Act::Start(name) => self.ready.push_back((Work::Run, name)),
-                Act::Expand(name) => self.ready.push_back((Work::Expand, name)),
-                Act::Gather(name) => self.ready.push_back((Work::Gather, name)),
-                Act::Skip { step, state, blame } => {
-                    let verb = if state == StepState::Skipped { "was skipped" } else { "did not succeed" };
-                    let skipped = self.job.ended(&step, state, Some(format!("{blame} {verb}")));
-                    self.write_end(skipped);
+        loop {
+            let acts = self.schedule.acts();
+            if acts.is_empty() {
+                return None;
+            }
+            for act in acts {
+                match act {
+                    Act::Start(name) => self.ready.push_back((Work::Run, name)),
+                    Act::Expand(name) => self.ready.push_back((Work::Expand, name)),
+                    Act::Gather(name) => self.ready.push_back((Work::Gather, name)),
+                    Act::Skip { step, state, blame } => {
+                        let verb = if state == StepState::Skipped { "was skipped" } else { "did not succeed" };
+                        let skipped = self.job.ended(&step, state, Some(format!("{blame} {verb}")));
+                        self.write_end(skipped);
+                    }
+                    Act::Exit(state) => self.job.end = Some(Arc::new(RunEnd { state, error: self.job.first_error() })),
+                    Act::Over(state) => return Some(state),
                 }
-                Act::Exit(state) => self.job.end = Some(Arc::new(RunEnd { state, error: self.job.first_error() })),
-                Act::Over(state) => return Some(state),
             }
         }
-        None
     }
 
     /// Begins what is ready; whether a step came to its end at once.
@@ -127,7 +134,7 @@ impl Drive {
                 // Asked to stop before its turn came: it never began.
                 self.job.ended(&name, StepState::Cancelled, None)
             } else if work == Work::Run && self.is_at_hand(&name) {
-                match self.engine.begin_step(&self.job, &name).await? {
+                match self.engine.begin_step(&self.job, &name, &self.made).await? {
                     Begun::Ended(ended) => *ended,
                     Begun::Started(begun) => {
                         started(&self.job, &begun.0, open(&mut self.open, &self.job, &self.engine));
@@ -158,7 +165,10 @@ impl Drive {
         let open = open(&mut self.open, &self.job, &self.engine);
         open.may_be_lost = false;
         open.write(&step);
-        entry.iter().for_each(|entry| open.write(entry));
+        if let Some(entry) = entry {
+            open.write(&entry);
+            self.made.push(entry);
+        }
         open.say(Event::StepFinished {
             pipeline_run: step.pipeline_run.clone(),
             step: step.name.clone(),
@@ -172,6 +182,7 @@ impl Drive {
 
     async fn commit(&mut self) -> Result<(), Fault> {
         let Some(mut batch) = self.open.take() else { return Ok(()) };
+        self.made.clear();
         batch.at = self.engine.clock.event_now();
         self.engine.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault("committing steps", e))
     }

@@ -69,7 +69,7 @@ pub(super) enum Begun {
 impl Engine {
     /// Brings a step to its end; `Err` only when the store itself fails.
     pub(super) async fn run_step(self: &Arc<Self>, job: &Job, name: &str, cancelled: watch::Receiver<bool>) -> Result<Ended, Fault> {
-        match self.begin_step(job, name).await? {
+        match self.begin_step(job, name, &[]).await? {
             Begun::Ended(ended) => Ok(*ended),
             Begun::Started(started) => {
                 let (step, place) = *started;
@@ -79,8 +79,8 @@ impl Engine {
         }
     }
 
-    /// Takes a step up to its first attempt, or to its end if it needs none.
-    pub(super) async fn begin_step(&self, job: &Job, name: &str) -> Result<Begun, Fault> {
+    /// Takes a step up to its first attempt, or to its end if it needs none; `made` is in the cache as soon as it is committed.
+    pub(super) async fn begin_step(&self, job: &Job, name: &str, made: &[CacheEntry]) -> Result<Begun, Fault> {
         let mut step = job.step(name);
         for attempt in &mut step.attempts {
             if attempt.ended.is_none() {
@@ -98,7 +98,7 @@ impl Engine {
             Ok(place) => place,
             Err(failure) => return Ok(Begun::Ended(Box::new(self.fail_unstarted(job, step, failure)))),
         };
-        if let Some(cached) = self.cached(&step).await? {
+        if let Some(cached) = self.cached(&step, made).await? {
             step.outputs = cached.outputs;
             step.training_set = cached.training_set;
             step.why = Some(format!("same key as {}", cached.pipeline_run));
@@ -172,8 +172,11 @@ impl Engine {
         Ok((!is).then(|| format!("when: `{condition}` is not true")))
     }
 
-    async fn cached(&self, step: &PipelineStep) -> Result<Option<CacheEntry>, Fault> {
+    async fn cached(&self, step: &PipelineStep, made: &[CacheEntry]) -> Result<Option<CacheEntry>, Fault> {
         let Some(key) = step.cache_key.as_ref().filter(|_| !step.fresh) else { return Ok(None) };
+        if let Some(entry) = made.iter().find(|entry| entry.key == *key) {
+            return Ok(Some(entry.clone()));
+        }
         let Some(entry) = World::new(self.store.snapshot()?).get::<CacheEntry>(key.as_str())? else { return Ok(None) };
         for artifact in entry.outputs.values() {
             if self.artifacts.get(&files::address(&artifact.digest)).await?.is_none() {

@@ -143,7 +143,7 @@ fn steps() -> Project {
 fn told(ride: &Ride) -> Vec<String> {
     let line = |event: &Event| match event {
         Event::StepStarted { step, .. } => Some(format!("started {step}")),
-        Event::StepFinished { step, state, .. } => Some(format!("{} {step}", state.word())),
+        Event::StepFinished { step, state, .. } => Some(format!("{} {step}", serde_json::to_value(state).unwrap().as_str().unwrap())),
         _ => None,
     };
     ride.events.iter().filter_map(line).collect()
@@ -179,6 +179,13 @@ async fn a_server_killed_at_any_write_of_a_chain_repeats_no_step_that_was_commit
     }
 }
 
+#[tokio::test]
+async fn a_step_finds_what_the_one_before_it_made_a_moment_ago() {
+    let pipeline = toml::from_str("[p.step]\na = { run = [\"good\"] }\nb = { run = [\"good\"], after = [\"a\"] }").unwrap();
+    let ride = ride(Project { pipeline, ..Project::default() }, "p", None).await;
+    assert_eq!((told(&ride).join(", ").as_str(), ride.jobs.len()), ("started a, succeeded a, cached b", 1));
+}
+
 /// Steps that are found in the cache need no process: a commit holds many of them.
 #[tokio::test]
 async fn a_chain_that_is_found_in_the_cache_is_few_commits() {
@@ -191,6 +198,10 @@ async fn a_chain_that_is_found_in_the_cache_is_few_commits() {
     // A second pipeline of the same steps: the same keys.
     pipeline.step.insert("then".into(), toml::from_str("pipeline = \"q\"\nafter = [\"c\"]").unwrap());
     spec.pipeline.insert("q".into(), again);
-    let told = told(&ride(spec, "p", None).await);
+    let ride = ride(spec, "p", None).await;
+    let told = told(&ride);
     assert_eq!(told.iter().filter(|line| line.starts_with("cached")).count(), 3, "{told:?}");
+    // The first three steps and what frames them, as above; then `then` starts, asks for `q` and ends; of `q` there are its beginning, one
+    // commit of all its steps, and its end.
+    assert_eq!(ride.writes, (1 + 3 + 1 + 1) + 3 + 3);
 }
