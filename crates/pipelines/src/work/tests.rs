@@ -201,7 +201,7 @@ async fn a_chain_that_is_found_in_the_cache_is_few_commits() {
     let ride = ride(spec, "p", None).await;
     let told = told(&ride);
     assert_eq!(told.iter().filter(|line| line.starts_with("cached")).count(), 3, "{told:?}");
-    // The first three steps and what frames them, as above; then `then` starts, asks for `q` and ends; of `q` there are its beginning, one
-    // commit of all its steps, and its end.
-    assert_eq!(ride.writes, (1 + 3 + 1 + 1) + 3 + 3);
+    // The first three steps and what frames them, as above; `then` starts, asks for `q` and ends; `q` keeps its code, begins, has one commit
+    // for all its steps, and ends.
+    assert_eq!(ride.writes, (1 + 3 + 1 + 1) + 3 + 4);
 }
