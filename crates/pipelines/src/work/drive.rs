@@ -153,10 +153,12 @@ impl Drive {
         Ok(has_ended)
     }
 
-    /// Whether a step is begun without reading files of others or waiting for a process of old, which would keep others from being heard.
+    /// Whether a step is begun without asking the artifact store, which may be far away, or waiting for a process of old: others would not
+    /// be heard meanwhile.
     fn is_at_hand(&self, name: &str) -> bool {
         let is_simple = self.job.version.spec.find(name).is_some_and(|spec| {
-            !spec.run.is_empty() && spec.input.is_empty() && spec.when.is_none() && spec.sweep.is_none() && spec.pipeline.is_none()
+            let takes_or_makes = !spec.input.is_empty() || !spec.output.is_empty() || spec.when.is_some();
+            !spec.run.is_empty() && !takes_or_makes && spec.sweep.is_none() && spec.pipeline.is_none()
         });
         is_simple && self.job.steps.get(name).is_none_or(|step| step.attempts.iter().all(|attempt| attempt.ended.is_some()))
     }
