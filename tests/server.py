@@ -403,6 +403,9 @@ def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room():
 def main():
     tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
     chosen = sys.argv[2:]
+    unknown = [word for word in chosen if not any(word in name for name, _ in tests)]
+    if unknown:
+        sys.exit(f"no test has {' or '.join(unknown)} in its name")
     ran = failed = 0
     for name, test in tests:
         if chosen and not any(word in name for word in chosen):

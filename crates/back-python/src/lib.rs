@@ -182,7 +182,9 @@ impl ModelRuntime for PythonRuntime {
             return Ok(None);
         }
         let folder = self.shared.local_copy(files).await?;
-        Ok(self.shared.environment(files, &folder).await?.map(|environment| environment.lock.clone()))
+        let python = self.shared.python.lock().clone();
+        let wanted = Wanted { files, folder: &folder, python: &python };
+        Ok(Some(self.shared.environments.prepare(&*self.shared.artifacts, wanted).await?.lock.clone()))
     }
 
     async fn is_prepared(&self, files: &ModelFiles) -> bool {

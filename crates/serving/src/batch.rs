@@ -1,6 +1,6 @@
 //! Micro-batching: requests that come close together are one call of the model, and get their own rows back.
 //!
-//! While all of a version's workers are busy, what comes meanwhile gathers, so an idle model answers at once; `wait` lets a first request wait
+//! While all of a version's workers that are ready are busy, what comes meanwhile gathers, so an idle model answers at once; `wait` lets a first request wait
 //! for others besides. Only requests of the same columns and params are joined. Where a model refuses a joined call, each request is asked
 //! alone: nobody is refused for the row of another.
 
@@ -14,13 +14,15 @@ use ports::{ModelHandle, Params, PredictError, Predicted, Signature, WorkerUse};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Requests that may wait to be joined.
 const QUEUE: usize = 1024;
 /// Weight of the newest call in the mean of what they take.
 const NEWEST: f64 = 0.25;
+/// How often it is asked, while all that are ready are busy, whether more have become so.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Refuses settings that cannot work.
 pub(crate) fn check(spec: &BatchSpec) -> Result<(), Refusal> {
@@ -48,15 +50,17 @@ struct Line {
     rows: AtomicUsize,
     /// Of a full call.
     most: usize,
-    lanes: usize,
+    /// Calls under way.
+    calls: AtomicUsize,
+    call_ended: Notify,
     /// Mean of a call, the newest counting most; nothing before the first.
     call: Mutex<Option<Duration>>,
 }
 
 impl Line {
-    /// How long the calls will take that are ahead of a request that comes now, if all of them are full.
-    fn wait(&self) -> Option<Duration> {
-        let calls = (self.rows.load(Ordering::SeqCst) / self.most / self.lanes) as f64;
+    /// How long the calls will take that are ahead of a request that comes now, if all of them are full, with so many at a time.
+    fn wait(&self, lanes: usize) -> Option<Duration> {
+        let calls = (self.rows.load(Ordering::SeqCst) / self.most / lanes) as f64;
         self.call.lock().filter(|_| calls > 0.0).map(|call| call.mul_f64(calls))
     }
 
@@ -81,10 +85,20 @@ struct Waiting {
 impl Batched {
     pub(crate) fn over(inner: Arc<dyn ModelHandle>, spec: BatchSpec) -> Batched {
         let (waiting, comes) = mpsc::channel(QUEUE);
-        let (rows, lanes) = (spec.rows as usize, inner.lanes().max(1));
-        let line = Arc::new(Line { rows: AtomicUsize::new(0), most: rows, lanes, call: Mutex::default() });
+        let rows = spec.rows as usize;
+        let line = Arc::new(Line {
+            rows: AtomicUsize::new(0),
+            most: rows,
+            calls: AtomicUsize::new(0),
+            call_ended: Notify::new(),
+            call: Mutex::default(),
+        });
         tokio::spawn(gather(inner.clone(), spec, comes, line.clone()));
         Batched { inner, waiting, rows, line }
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        self.line.wait(ready_lanes(&*self.inner))
     }
 
     /// That the queue is full, or so long that the deadline would pass there.
@@ -107,7 +121,7 @@ impl ModelHandle for Batched {
         if rows.num_rows() >= self.rows {
             return self.inner.predict_with(rows, params, deadline).await;
         }
-        let wait = self.line.wait();
+        let wait = self.wait();
         if wait.is_some_and(|wait| wait > deadline) {
             return Err(self.busy(wait));
         }
@@ -140,7 +154,7 @@ impl ModelHandle for Batched {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.line.wait().or_else(|| self.inner.retry_after())
+        self.wait().or_else(|| self.inner.retry_after())
     }
 
     async fn stop(&self) {
@@ -156,9 +170,36 @@ impl ModelHandle for Batched {
     }
 }
 
-/// Joins what comes, as many calls at a time as the version has lanes. Ends with the handle.
+/// Calls that the model would answer at a time now; one where no worker is ready, for the first call starts one.
+fn ready_lanes(inner: &dyn ModelHandle) -> usize {
+    let ready = inner.workers().map_or(usize::MAX, |(ready, _)| ready as usize);
+    inner.lanes().min(ready).max(1)
+}
+
+/// Counts a call while it lives.
+struct Call(Arc<Line>);
+
+impl Call {
+    /// Waits until a worker that is ready is free. Nobody tells of one that has become ready, so it is looked for.
+    async fn begin(inner: &dyn ModelHandle, line: &Arc<Line>) -> Call {
+        while line.calls.load(Ordering::SeqCst) >= ready_lanes(inner) {
+            let _ = tokio::time::timeout(LOOK, line.call_ended.notified()).await;
+        }
+        line.calls.fetch_add(1, Ordering::SeqCst);
+        Call(line.clone())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+        self.0.call_ended.notify_one();
+    }
+}
+
+/// Joins what comes, as many calls at a time as the version has workers that are ready. Ends with the handle.
 async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::Receiver<Waiting>, line: Arc<Line>) {
-    let (most, lanes) = (line.most, Arc::new(Semaphore::new(line.lanes)));
+    let most = line.most;
     let leaves = |waiting| {
         inner.waits(-1);
         line.left(waiting)
@@ -172,7 +213,7 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
                 None => return,
             },
         };
-        let Ok(lane) = lanes.clone().acquire_owned().await else { return };
+        let call = Call::begin(&*inner, &line).await;
         let mut count = first.rows.num_rows();
         let mut joined = vec![first];
         let end = Instant::now() + spec.wait.duration();
@@ -193,7 +234,7 @@ async fn gather(inner: Arc<dyn ModelHandle>, spec: BatchSpec, mut comes: mpsc::R
             if answer(&*inner, joined).await {
                 line.answered(began.elapsed());
             }
-            drop(lane);
+            drop(call);
         });
     }
 }
@@ -260,13 +301,16 @@ mod tests {
     use arrow::datatypes::Float64Type;
     use domain::Span;
 
-    /// Doubles its column; takes 10 ms a call; refuses what is negative; keeps the sizes of its calls.
+    /// Doubles its column; takes its time; refuses what is negative; keeps the sizes of its calls.
     #[derive(Default)]
     struct Doubles {
         calls: Mutex<Vec<usize>>,
         /// Who waits above it now, and the most that did.
         waits: Mutex<(i32, i32)>,
         lanes: usize,
+        /// `None`: it has no workers.
+        ready: Mutex<Option<u32>>,
+        takes: Mutex<Duration>,
         signature: Signature,
     }
 
@@ -274,7 +318,8 @@ mod tests {
     impl ModelHandle for Doubles {
         async fn predict(&self, rows: &RecordBatch, _: Duration) -> Result<Vec<Scalar>, PredictError> {
             self.calls.lock().push(rows.num_rows());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            let takes = *self.takes.lock();
+            tokio::time::sleep(takes).await;
             let values = rows.column(0).as_primitive::<Float64Type>();
             if values.iter().flatten().any(|value| value < 0.0) {
                 return Err(Refusal::invalid("serve/model_raised", "negative").into());
@@ -283,6 +328,9 @@ mod tests {
         }
         fn lanes(&self) -> usize {
             self.lanes
+        }
+        fn workers(&self) -> Option<(u32, u32)> {
+            self.ready.lock().map(|ready| (ready, 0))
         }
         fn waits(&self, more: i32) {
             let mut waits = self.waits.lock();
@@ -303,7 +351,7 @@ mod tests {
     }
 
     fn batched(rows: u32, wait_ms: i64, lanes: usize) -> (Arc<Doubles>, Arc<Batched>) {
-        let model = Arc::new(Doubles { lanes, ..Doubles::default() });
+        let model = Arc::new(Doubles { lanes, takes: Mutex::new(Duration::from_millis(10)), ..Doubles::default() });
         (model.clone(), Arc::new(Batched::over(model, BatchSpec { rows, wait: Span::from_ms(wait_ms) })))
     }
 
@@ -325,6 +373,50 @@ mod tests {
         let waits = *model.waits.lock();
         assert!(waits.0 == 0 && (10..=20).contains(&waits.1), "workers are told of who waits: {waits:?}");
         assert!(calls.len() <= 7 && calls.iter().all(|count| *count <= 8), "{calls:?}");
+    }
+
+    /// A model that may have four workers, and has one, was asked four times at once: three calls of one row waited for that worker.
+    #[tokio::test]
+    async fn as_many_calls_are_made_as_workers_are_ready() {
+        let together = async |ready: Option<u32>| {
+            let (model, handle) = batched(8, 0, 4);
+            *model.ready.lock() = ready;
+            let mut asked = Vec::new();
+            for _ in 0..4 {
+                asked.push(tokio::spawn(ask(handle.clone(), rows("x", vec![1.0]))));
+                // Each comes to the model, or to the line before it, before the next.
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            for asked in asked {
+                asked.await.unwrap().unwrap();
+            }
+            model.calls.lock().clone()
+        };
+        assert_eq!(together(Some(0)).await, [1, 3], "the first call starts a worker");
+        assert_eq!(together(Some(1)).await, [1, 3]);
+        assert_eq!(together(Some(2)).await, [1, 1, 2]);
+        assert_eq!(together(Some(9)).await, [1, 1, 1, 1]);
+        assert_eq!(together(None).await, [1, 1, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_has_become_ready_is_asked_at_once() {
+        let (model, handle) = batched(8, 0, 2);
+        *model.ready.lock() = Some(1);
+        *model.takes.lock() = Duration::from_secs(3);
+        let first = tokio::spawn(ask(handle.clone(), rows("x", vec![1.0])));
+        while model.calls.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        *model.takes.lock() = Duration::ZERO;
+        let second = tokio::spawn(ask(handle, rows("x", vec![2.0])));
+        tokio::task::yield_now().await;
+        *model.ready.lock() = Some(2);
+        second.await.unwrap().unwrap();
+        assert!(!first.is_finished());
+        first.abort();
     }
 
     #[tokio::test]

@@ -48,7 +48,10 @@ impl Gateway {
             // Before the route is looked at: who asks from now on begins a task of his own.
             gateway.preparing.lock().remove(&model);
             match gateway.bring(&model, &failed).await {
-                Ok(missing) => gateway.prepare_apart(&model, missing, failed),
+                Ok(missing) => {
+                    gateway.prepare_apart(&model, missing, failed);
+                    gateway.retry_apart(&model);
+                }
                 Err(fault) => tracing::error!(%model, %fault, "the route stays as it was"),
             }
         });

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// How long a champion that was replaced stays loaded, so that a rollback need not start it.
 const REST: Duration = Duration::from_secs(3600);
+/// How long a process that did not come is first left alone, and at most.
+const RETRY: [Duration; 2] =
+    if cfg!(test) { [Duration::from_millis(1), Duration::from_millis(4)] } else { [Duration::from_secs(1), Duration::from_secs(30)] };
 
 impl Gateway {
     /// Brings all routes in line with the deployments: at start, and after the file was applied.
@@ -40,7 +43,45 @@ impl Gateway {
         let failed = BTreeMap::new();
         let missing = self.bring(model, &failed).await?;
         self.prepare_apart(model, missing, failed);
+        self.retry_apart(model);
         Ok(())
+    }
+
+    /// Tries again, on a task of its own, what shall answer in a process of its own and has none. One task a model.
+    pub(crate) fn retry_apart(self: &Arc<Self>, model: &ModelName) {
+        {
+            let mut retrying = self.retrying.lock();
+            if !self.has_no_process(model) || !retrying.insert(model.clone()) {
+                return;
+            }
+        }
+        let (gateway, model) = (Arc::downgrade(self), model.clone());
+        tokio::spawn(async move {
+            let [mut wait, most] = RETRY;
+            loop {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(most);
+                let Some(gateway) = gateway.upgrade() else { return };
+                {
+                    let mut retrying = gateway.retrying.lock();
+                    if !gateway.has_no_process(&model) {
+                        retrying.remove(&model);
+                        return;
+                    }
+                }
+                if let Err(fault) = gateway.follow(&model).await {
+                    tracing::error!(%model, %fault, "the route stays as it was");
+                }
+            }
+        });
+    }
+
+    /// Whether a model's champion shall have a process of its own, which did not come. What cannot be installed is not tried again.
+    fn has_no_process(&self, model: &ModelName) -> bool {
+        let routes = self.routes.read();
+        routes
+            .get(model)
+            .is_some_and(|route| route.spec.isolate && route.champion.is_none() && route.broken.is_some() && route.missing.is_empty())
     }
 
     /// Loads what the deployment says, as far as it is prepared, and answers with it; the old champion answers until the new one can. Gives the
@@ -61,7 +102,10 @@ impl Gateway {
                 Ok(handle) => Some((version, handle)),
                 Err(why) => {
                     broken = Some(why);
-                    old.as_ref().and_then(|old| old.champion.clone())
+                    let is_tried = !missing.contains(&version) || failed.contains_key(&version);
+                    let before = old.as_ref().and_then(|old| old.champion.clone());
+                    // A crash of one that answers in this process would end the server, which the file forbids.
+                    before.filter(|(_, handle)| !(is_tried && spec.isolate && handle.workers().is_none()))
                 }
             },
         };

@@ -119,6 +119,8 @@ pub struct Gateway {
     pub(crate) resting: Mutex<HashMap<ModelName, (VersionNumber, Instant)>>,
     /// Models for which something is being installed.
     pub(crate) preparing: Mutex<HashSet<ModelName>>,
+    /// Models whose champion's own process did not come, and is tried again.
+    pub(crate) retrying: Mutex<HashSet<ModelName>>,
 }
 
 impl Gateway {
@@ -145,6 +147,7 @@ impl Gateway {
             turn: tokio::sync::Mutex::new(()),
             resting: Mutex::default(),
             preparing: Mutex::default(),
+            retrying: Mutex::default(),
         })
     }
 

@@ -315,3 +315,27 @@ async fn a_shadow_sees_a_column_that_the_champion_does_not_know() {
     let shadow = status.versions.iter().find(|one| one.role == "shadow").unwrap();
     assert_eq!((shadow.answered, shadow.failed), (1, 0));
 }
+
+/// A champion's time is its model's own, and the request's is at least as long.
+#[tokio::test]
+async fn what_the_champion_took_is_measured() {
+    const TAKES: Duration = Duration::from_millis(20);
+    let kept = Kept::default();
+    kept.runtime.models.install(VersionNumber(8), |rows| {
+        std::thread::sleep(TAKES);
+        Ok(vec![Scalar::Float(8.0); rows.num_rows()])
+    });
+    let mut deployment = Deployment::new(model());
+    deployment.champion = Some(VersionNumber(8));
+    let batch = Batch::new(Actor::System("test".into()), Timestamp::from_ms(0)).put(&deployment).put(&version(8));
+    kept.store.commit(batch).await.unwrap();
+    let house = kept.start().await;
+    house.ask("a").await;
+    house.ask("b").await;
+    let seen = house.gateway.seen(&model()).unwrap();
+    let lane = &seen.lanes[0];
+    assert_eq!((seen.lanes.len(), lane.version, lane.role), (1, VersionNumber(8), "champion"));
+    assert_eq!(lane.latency.count(), 2);
+    let (own, all) = (lane.latency.sum_us(), seen.total.latency.sum_us());
+    assert!(u128::from(own) >= 2 * TAKES.as_micros() && own <= all, "{own} of {all} us");
+}

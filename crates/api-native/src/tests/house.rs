@@ -22,6 +22,7 @@ pub(super) struct House {
     pub(super) store: Arc<MemoryStore>,
     rows: Arc<MemoryRowLog>,
     pub(super) features: Arc<Features>,
+    pub(super) gateway: Arc<Gateway>,
     reactor: Arc<Reactor>,
     _folder: tempfile::TempDir,
 }
@@ -59,12 +60,12 @@ impl House {
             clock: clock.clone(),
             compute: Arc::new(ports::memory::MemoryCompute::default()),
             labels: Arc::new(LabelDesk::new(gateway.clone(), rows.clone(), clock)),
-            gateway,
+            gateway: gateway.clone(),
             features: features.clone(),
             reactor: reactor.clone(),
             secrets: Arc::new(|_, pointer| pointer.strip_prefix("env:").map(str::to_lowercase).ok_or_else(|| "no pointer".into())),
         });
-        House { router, store, rows, features, reactor, _folder: folder }
+        House { router, store, rows, features, gateway, reactor, _folder: folder }
     }
 
     pub(super) fn events(&self) -> Vec<Recorded> {

@@ -8,10 +8,11 @@ mod house;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use domain::entity::Incident;
-use domain::{Actor, Batch, IncidentId, Timestamp};
+use domain::{Actor, Batch, IncidentId, ModelName, Scalar, Timestamp};
 use house::{House, house};
 use ports::{MetadataStore, World};
 use serde_json::{Value as Json, json};
+use serving::PredictRequest;
 
 #[tokio::test]
 async fn rows_are_pushed_by_path_or_by_body() {
@@ -417,4 +418,15 @@ async fn probes_and_metrics_answer() {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+    // The champion's own time, without a canary beside it.
+    let request = PredictRequest { id: None, time: None, columns: [("temp".to_owned(), Scalar::Float(0.5))].into() };
+    house.gateway.predict(&ModelName::new("demand"), vec![request]).await.unwrap();
+    let text = house::text(house.raw(Request::get("/metrics").body(Body::empty()).unwrap()).await).await;
+    for line in [
+        "trimtab_version_seconds_bucket{model=\"demand\",version=\"2\",role=\"champion\",le=\"+Inf\"} 1",
+        "trimtab_version_seconds_count{model=\"demand\",version=\"2\",role=\"champion\"} 1",
+        "trimtab_request_seconds_count{model=\"demand\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
 }

@@ -81,8 +81,10 @@ impl Lock {
                 let what = format!("`{name}` has no hash: a folder, a repository or an editable package cannot be locked");
                 return Err(Refusal::invalid("environment/no_hash", what).hint("build a wheel of it, and name it with its version"));
             }
-            if package.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or_default().contains('@')) {
-                let what = format!("the address of `{name}` holds a name or a password, which a lock would show to all who may read it");
+            let has_secret = |rest: &str| rest.contains('?') || rest.split('/').next().unwrap_or_default().contains('@');
+            if package.split_once("://").is_some_and(|(_, rest)| has_secret(rest)) {
+                let what =
+                    format!("the address of `{name}` holds a name, a password or a query, which a lock would show to all who may read it");
                 return Err(
                     Refusal::invalid("environment/secret", what).hint("give credentials by PIP_INDEX_URL, UV_INDEX_URL or a netrc file")
                 );
@@ -195,6 +197,7 @@ mod tests {
         for (more, code) in [
             (item("local", "file:///src/local", ""), "environment/no_hash"),
             (item("private", "https://me:word@host/p.whl", hash), "environment/secret"),
+            (item("private", "https://host/p.whl?token=word@", hash), "environment/secret"),
         ] {
             let refusal = Lock::of_pip(report(format!(",{more}")).as_bytes(), "3.12.4", "x").unwrap_err();
             assert!(refusal.code == code && refusal.hint.is_some() && !refusal.to_string().contains("word@"), "{refusal}");

@@ -30,11 +30,16 @@ const USED: &str = ".trimtab-used";
 /// What could not be made is not tried again for so long.
 const REST: Duration = Duration::from_secs(30);
 
+/// Whoever had an environment made has so long to write down that it is in use.
+const NOTED: Duration = Duration::from_secs(60);
+
 /// The environments below a folder.
 pub(crate) struct Environments {
     folder: PathBuf,
     loaded: Mutex<HashMap<Digest, Weak<Held>>>,
     failed: Mutex<HashMap<PathBuf, (Instant, Refusal)>>,
+    /// What was made and is not seen by a worker yet, and until when it is held.
+    prepared: Mutex<Vec<(Instant, Arc<Installed>)>>,
 }
 
 /// An environment that is there; it stays while somebody holds this.
@@ -65,7 +70,20 @@ fn fault(what: &str, path: &Path) -> impl Fn(std::io::Error) -> Fault {
 
 impl Environments {
     pub(crate) fn new(folder: PathBuf) -> Environments {
-        Environments { folder, loaded: Mutex::default(), failed: Mutex::default() }
+        Environments { folder, loaded: Mutex::default(), failed: Mutex::default(), prepared: Mutex::default() }
+    }
+
+    /// The same as [`Environments::of`], for somebody who will use it by its path alone: nobody frees it until that can be known.
+    pub(crate) async fn prepare(&self, store: &dyn ArtifactStore, wanted: Wanted<'_>) -> Result<Arc<Installed>, LoadError> {
+        let made = self.of(store, wanted).await?;
+        self.hold(made.clone(), Instant::now());
+        Ok(made)
+    }
+
+    fn hold(&self, made: Arc<Installed>, now: Instant) {
+        let mut prepared = self.prepared.lock();
+        prepared.retain(|(until, held)| *until > now && held.lock.sha256 != made.lock.sha256);
+        prepared.push((now + NOTED, made));
     }
 
     /// The version's environment: locked and installed if it is not yet.
@@ -222,6 +240,7 @@ impl Environments {
     /// Removes what no loaded version sees and none has seen for so long, and what was cut short; gives the locks. Those `kept` are in use
     /// elsewhere.
     pub(crate) async fn free(&self, unused: Duration, kept: &[Digest], dry_run: bool) -> Result<Vec<Digest>, Fault> {
+        self.prepared.lock().retain(|(until, _)| *until > Instant::now());
         let mut freed = Vec::new();
         for (path, name) in self.entries().await? {
             if let Some(of) = part_of(&name).filter(|_| !dry_run) {

@@ -142,8 +142,27 @@ async fn read(stream: Option<impl AsyncRead + Unpin>, tail: &parking_lot::Mutex<
     }
 }
 
-/// Addresses without the name and password in them.
+/// Addresses without the name and password in them, and without what is asked of them: a token may be there. pip tells the latter part of an
+/// address alone, too.
 pub(super) fn redacted(text: &str) -> String {
+    without_queries(&without_names(text))
+}
+
+fn without_queries(text: &str) -> String {
+    let (mut clean, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('?') {
+        let (before, after) = rest.split_at(at + 1);
+        clean.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`')).unwrap_or(after.len());
+        if end > 0 {
+            clean.push_str("***");
+        }
+        rest = &after[end..];
+    }
+    clean + rest
+}
+
+fn without_names(text: &str) -> String {
     let (mut clean, mut rest) = (String::new(), text);
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
@@ -174,6 +193,15 @@ mod tests {
             ),
             ("https://token@host", "https://***@host"),
             ("a@b c://d e@f", "a@b c://d e@f"),
+            (
+                "Looking in indexes: https://me:secret@host/simple/?token=secret, 'https://other/?secret'",
+                "Looking in indexes: https://***@host/simple/?*** 'https://other/?***'",
+            ),
+            (
+                "Max retries exceeded with url: /simple/?token=secret/pkg/ (Caused by",
+                "Max retries exceeded with url: /simple/?*** (Caused by",
+            ),
+            ("what? nothing", "what? nothing"),
             ("", ""),
         ] {
             assert_eq!(redacted(text), clean);
@@ -199,7 +227,7 @@ mod tests {
         }
         assert!(!lives());
         let mut good = Command::new("sh");
-        good.args(["-c", "echo answer; echo https://a:b@c >&2"]);
+        good.args(["-c", "echo answer; echo 'https://a:b@c/?key=a:b' >&2"]);
         assert_eq!(run(good, "another", &log, Duration::from_secs(60)).await.unwrap(), "answer\n");
         assert!(!std::fs::read_to_string(&log).unwrap().contains("a:b"));
     }

@@ -211,3 +211,20 @@ async fn what_was_cut_short_goes_unless_somebody_works_in_it() {
     assert_eq!((bench.left_over(), own == folder.join(&parts[1])), (Vec::new(), false));
     drop(turn);
 }
+
+/// `trimtab gc` with a retention of nothing came between the making of an environment and the note that a pipeline run works with it.
+#[tokio::test]
+async fn what_was_prepared_is_held_until_its_use_can_be_written_down() {
+    let bench = Bench::new();
+    let one = bench.model(1, "tinypkg==1.0");
+    let (files, folder) = &one;
+    let made = bench.environments.prepare(&*bench.store, Wanted { files, folder, python: Path::new("python3") }).await.unwrap();
+    let (sha256, python) = (made.lock.sha256.clone(), made.python.clone());
+    drop(made);
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], false).await.unwrap(), []);
+    assert_eq!(says(&python), "1.0");
+    for (until, _) in bench.environments.prepared.lock().iter_mut() {
+        *until -= NOTED;
+    }
+    assert_eq!(bench.environments.free(Duration::ZERO, &[], false).await.unwrap(), [sha256]);
+}

@@ -211,7 +211,7 @@ async fn labels_that_say_worse_end_a_canary() {
         house.register(1, Some(day(93)), None).await;
         assert_eq!(house.weight(), Some(5));
         let rows = Arc::new(MemoryRowLog::default());
-        let worker = crate::work::LabelWorker { store: house.store.clone(), rows: rows.clone() };
+        let worker = crate::work::LabelWorker::new(house.store.clone(), rows.clone());
         let row = |id: String, n: i64, at: Timestamp, fields: Vec<(&str, Scalar)>| Row {
             id,
             time: day(100) + Span::from_ms(n * 1000),

@@ -4,6 +4,7 @@ use super::*;
 use domain::entity::{AppliedProject, Canary, CanarySeen, VersionEnvironment};
 use domain::spec::Project;
 use ports::World;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 fn canary(number: u64) -> Canary {
@@ -202,4 +203,36 @@ async fn what_has_rested_is_let_go_and_nothing_else() {
     house.gateway.let_rest_go(Instant::now() + Duration::from_secs(4000));
     assert!(Arc::ptr_eq(&judged, &get(3).await));
     assert!(!Arc::ptr_eq(&old, &get(1).await));
+}
+
+/// A model that was answered within the server and shall have a process of its own, which died while it loaded, was answered within the server
+/// until something else happened to it.
+#[tokio::test]
+async fn what_shall_be_isolated_is_refused_until_its_process_comes() {
+    let kept = Kept::default();
+    let mut deployment = Deployment::new(model());
+    deployment.champion = Some(VersionNumber(1));
+    kept.deploy(&deployment).await;
+    let house = kept.start().await;
+    assert_eq!(house.who().await.unwrap(), 1);
+    kept.runtime.dies.store(true, Ordering::SeqCst);
+    kept.apply(r#"{ "isolate": true }"#).await;
+    house.gateway.follow(&model()).await.unwrap();
+    let refusal = house.who().await.unwrap_err();
+    assert!(refusal.code == "serve/cannot_load" && refusal.to_string().contains("does not start"), "{refusal}");
+    let until = async |is: &dyn Fn() -> bool| {
+        for _ in 0..5000 {
+            if is() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("it does not come");
+    };
+    until(&|| kept.runtime.loads.lock().len() >= 5).await;
+    assert!(house.who().await.is_err());
+    kept.runtime.dies.store(false, Ordering::SeqCst);
+    until(&|| house.broken().is_none()).await;
+    assert_eq!(house.who().await.unwrap(), 1);
+    until(&|| house.gateway.retrying.lock().is_empty()).await;
 }

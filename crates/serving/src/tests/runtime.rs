@@ -9,6 +9,7 @@ use ports::memory::MemoryRuntime;
 use ports::{LoadError, ModelFiles, ModelHandle, ModelRuntime, PredictError, Signature};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -24,6 +25,8 @@ pub(super) struct Runtime {
     /// Versions for which something must be installed yet; a permit each.
     pub(super) needs: Mutex<HashSet<VersionNumber>>,
     pub(super) installs: Semaphore,
+    /// Whether a process of a version's own dies while it loads.
+    pub(super) dies: AtomicBool,
     /// What cannot be installed.
     pub(super) fails: Mutex<HashSet<VersionNumber>>,
 }
@@ -36,6 +39,7 @@ impl Default for Runtime {
             loads: Mutex::default(),
             needs: Mutex::default(),
             installs: Semaphore::new(0),
+            dies: AtomicBool::new(false),
             fails: Mutex::default(),
         }
     }
@@ -45,6 +49,9 @@ impl Default for Runtime {
 impl ModelRuntime for Runtime {
     async fn load(&self, files: &ModelFiles) -> Result<Arc<dyn ModelHandle>, LoadError> {
         self.loads.lock().push((files.version, files.isolate));
+        if files.isolate && self.dies.load(Ordering::SeqCst) {
+            return Err(Refusal::invalid("model/cannot_load", "the ONNX worker does not start").into());
+        }
         if files.version == HANGS {
             return Ok(Arc::new(Hangs { given: self.given.clone(), signature: Signature::default() }));
         }

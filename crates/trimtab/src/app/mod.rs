@@ -208,7 +208,7 @@ impl App {
                 dossier: bridge.clone(),
                 clock: clock.clone(),
             }),
-            Arc::new(delivery::work::LabelWorker { store: store.clone(), rows: rows.clone() }),
+            Arc::new(delivery::work::LabelWorker::new(store.clone(), rows.clone())),
             Arc::new(ReferenceWorker(shelf.clone())),
             Arc::new(JudgeWorker { store: store.clone(), rows: rows.clone(), shelf }),
             notify.clone(),
