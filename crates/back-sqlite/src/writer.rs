@@ -76,6 +76,8 @@ impl Writer {
         conn.set_prepared_statement_cache_capacity(64);
         conn.pragma_update(None, "journal_mode", "WAL").doing("switching to WAL")?;
         conn.pragma_update(None, "synchronous", "FULL").doing("switching to full synchronisation")?;
+        // Keys by content hash come to any page of their index; in KiB.
+        conn.pragma_update(None, "cache_size", -16 << 10).doing("setting the size of the cache")?;
         // After a burst the log file shrinks to this again.
         conn.pragma_update(None, "journal_size_limit", 64 << 20).doing("limiting the log file")?;
         migrate(&mut conn)?;

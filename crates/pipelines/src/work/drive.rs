@@ -72,12 +72,12 @@ impl Engine {
             tasks: JoinSet::new(),
             job,
         };
-        drive.to_end().await
+        drive.run().await
     }
 }
 
 impl Drive {
-    async fn to_end(mut self) -> Result<(), Fault> {
+    async fn run(mut self) -> Result<(), Fault> {
         loop {
             if !self.is_cancelled && (self.job.run.cancel_asked || *self.cancelled.borrow()) {
                 self.is_cancelled = true;
@@ -192,11 +192,11 @@ impl Drive {
     fn spawn(&mut self) {
         for (name, task) in self.next.drain(..) {
             let cancelled = if self.job.is_exit(&name) { self.never.subscribe() } else { self.cancelled.clone() };
-            let work = match &task {
-                Task::Whole(work) => *work,
-                Task::Attempts(_) => Work::Run,
+            let part = match &task {
+                Task::Whole(work) => self.job.part(&name, *work),
+                Task::Attempts(_) => self.job.bare(),
             };
-            let (engine, part) = (self.engine.clone(), self.job.part(&name, work));
+            let engine = self.engine.clone();
             if let Some(step) = self.job.steps.get_mut(&name) {
                 step.state = StepState::Running;
             }

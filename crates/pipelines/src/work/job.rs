@@ -58,13 +58,19 @@ impl Job {
         if work != Work::Run {
             names.extend(Schedule::items_of(&self.steps, name).map(|item| item.name.clone()));
         }
+        let steps = names.into_iter().filter_map(|name| Some((name.clone(), self.steps.get(&name)?.clone()))).collect();
+        Job { steps, ..self.bare() }
+    }
+
+    /// Without its steps.
+    pub(super) fn bare(&self) -> Job {
         Job {
             run: self.run.clone(),
             version: self.version.clone(),
             ground: self.ground.clone(),
             end: self.end.clone(),
             last: self.last.clone(),
-            steps: names.into_iter().filter_map(|name| Some((name.clone(), self.steps.get(&name)?.clone()))).collect(),
+            steps: IndexMap::new(),
         }
     }
 

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// How long the server is left in peace between two questions, at most.
 const EVERY: Duration = Duration::from_millis(200);
 
+/// At least: a run that is over at once is heard of at once, and each question waits so much longer than the one before it, up to a bound.
+const LONGER: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_millis(20);
+
 /// Where the log ends now: what is followed begins there.
 pub async fn head(client: &Client) -> anyhow::Result<u64> {
     let end = client.get(&format!("/api/v1/events?after={}&limit=1", i64::MAX)).await?;
@@ -28,13 +32,13 @@ pub async fn follow(client: &Client, asked: Value, mut from: u64, detach: bool, 
         return Err(Refusal::invalid("server/answer", "the server named no pipeline run").into());
     }
     let began = Instant::now();
+    let mut pause = Duration::ZERO;
     loop {
         let told = client.get(&format!("/api/v1/events?after={from}&limit=1000&wait=10s")).await?;
         let events = told.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let of_run = |event: &&Value| event.get("pipeline_run").and_then(Value::as_str) == Some(&id);
-        for event in events.iter().filter_map(|told| told.get("event")).filter(of_run) {
-            tell(event);
-        }
+        let lines: String = events.iter().filter_map(|told| told.get("event")).filter(of_run).filter_map(line).collect();
+        let _ = std::io::stderr().write_all(lines.as_bytes());
         let is_over = events.iter().filter_map(|told| told.get("event")).filter(of_run).any(|event| event["type"] == "PipelineRunFinished");
         // A log that says nothing for long may have said it before: the run itself is looked at too.
         if is_over || events.is_empty() {
@@ -46,7 +50,8 @@ pub async fn follow(client: &Client, asked: Value, mut from: u64, detach: bool, 
         }
         from = events.last().and_then(|told| told.get("seq")).and_then(Value::as_u64).unwrap_or(from);
         // Thousands of short steps are told in tens of answers, and the end of a run at most a tenth later than it came.
-        tokio::time::sleep((began.elapsed() / 10).min(EVERY)).await;
+        tokio::time::sleep((began.elapsed() / 10).clamp(pause, EVERY)).await;
+        pause = (pause + LONGER).min(LONGEST);
     }
 }
 
@@ -93,15 +98,14 @@ pub async fn backfill(client: &Client, begun: Value, detach: bool, json: bool) -
 }
 
 /// A line for a step that begins or ends.
-fn tell(event: &Value) {
+fn line(event: &Value) -> Option<String> {
     let field = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
     let state = match field("type") {
         "StepStarted" => "running",
         "StepFinished" => field("state"),
-        _ => return,
+        _ => return None,
     };
     let why = field("why");
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
-    // The error stream has no buffer: one write a line.
-    let _ = std::io::stderr().write_all(format!("{}: {state}{why}\n", field("step")).as_bytes());
+    Some(format!("{}: {state}{why}\n", field("step")))
 }
