@@ -31,6 +31,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -81,7 +82,7 @@ impl LocalPool {
         let output = Output::collect(streams, &job.log);
         let mut ended = std::pin::pin!(ends.of(child));
         // Whatever went wrong, the process does not outlive this function.
-        let output = match output {
+        let mut output = match output {
             Ok(output) => output,
             Err(fault) => {
                 members.end(Duration::ZERO).await;
@@ -96,35 +97,40 @@ impl LocalPool {
         let began = Instant::now();
         let deadline = job.timeout.map(|span| began + span.duration());
         let mut sample = tokio::time::interval_at(began + SAMPLE, SAMPLE);
-        let mut heard = (output.heard(), began);
-        let status = loop {
-            tokio::select! {
-                status = &mut ended => break status,
-                _ = asked(&mut cancelled), if !end.cancelled => {
-                    end.cancelled = true;
-                    members.end(GRACE).await;
-                }
-                _ = sleep_until(deadline), if !end.timed_out => {
-                    end.timed_out = true;
-                    members.end(GRACE).await;
-                }
-                now = sample.tick() => {
-                    usage.take(members.usage());
-                    let is_watched = members.control().is_none() && end.out_of_memory.is_none();
-                    if is_watched && job.mem_bytes.is_some_and(|limit| usage.memory_bytes > limit) {
-                        end.out_of_memory = Some(OutOfMemory::OwnLimit);
-                        members.signal(Signal::SIGKILL);
-                    }
-                    if output.heard() != heard.0 {
-                        heard = (output.heard(), now);
-                    }
-                    if job.heartbeat.is_some_and(|span| now - heard.1 > span.duration()) && !end.silent {
-                        end.silent = true;
+        let said = output.heard();
+        let mut heard = (0, began);
+        let watched = async {
+            loop {
+                tokio::select! {
+                    status = &mut ended => return status,
+                    _ = asked(&mut cancelled), if !end.cancelled => {
+                        end.cancelled = true;
                         members.end(GRACE).await;
+                    }
+                    _ = sleep_until(deadline), if !end.timed_out => {
+                        end.timed_out = true;
+                        members.end(GRACE).await;
+                    }
+                    now = sample.tick() => {
+                        usage.take(members.usage());
+                        let is_watched = members.control().is_none() && end.out_of_memory.is_none();
+                        if is_watched && job.mem_bytes.is_some_and(|limit| usage.memory_bytes > limit) {
+                            end.out_of_memory = Some(OutOfMemory::OwnLimit);
+                            members.signal(Signal::SIGKILL);
+                        }
+                        let count = said.load(Ordering::Relaxed);
+                        if count != heard.0 {
+                            heard = (count, now);
+                        }
+                        if job.heartbeat.is_some_and(|span| now - heard.1 > span.duration()) && !end.silent {
+                            end.silent = true;
+                            members.end(GRACE).await;
+                        }
                     }
                 }
             }
         };
+        let status = output.copy_while(watched).await;
         members.end(Duration::ZERO).await;
         let status = status.map_err(|e| Fault::because(format!("waiting for job {}", job.id.0), e))?;
         end.exit = status.status.code();

@@ -8,12 +8,12 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
-use tokio::task::JoinHandle;
 
 /// How much of the error stream is kept for messages.
 pub(crate) const TAIL_BYTES: usize = 4096;
@@ -28,7 +28,8 @@ const HEAD_BYTES: u64 = 16 << 20;
 const END_BYTES: u64 = 16 << 20;
 
 pub(crate) struct Output {
-    copies: JoinHandle<()>,
+    /// Gone when both streams have ended.
+    copies: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     log: Arc<Mutex<Log>>,
     tail: Arc<Mutex<VecDeque<u8>>>,
     /// Counts what was read.
@@ -46,24 +47,34 @@ impl Output {
         let (out, err) = (out.map_err(failed)?, err.map_err(failed)?);
         let out = copy(out, log.clone(), None, heard.clone());
         let err = copy(err, log.clone(), Some(tail.clone()), heard.clone());
-        // One task for both: they mostly have something to do at the same time, when the job ends.
-        let copies = tokio::spawn(async move {
+        let copies = async {
             tokio::join!(out, err);
-        });
-        Ok(Output { copies, log, tail, heard })
+        };
+        Ok(Output { copies: Some(Box::pin(copies)), log, tail, heard })
+    }
+
+    /// Copies what is said while something else goes on, in the same task: they mostly have to do with the same event, the job's end.
+    pub(crate) async fn copy_while<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        if let Some(copies) = &mut self.copies {
+            tokio::select! {
+                done = &mut what => return done,
+                () = copies => self.copies = None,
+            }
+        }
+        what.await
     }
 
     /// A number that changes whenever the job says something.
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    pub(crate) fn heard(&self) -> Arc<AtomicU64> {
+        self.heard.clone()
     }
 
     /// Waits for what is still in the pipes; the last lines of the error stream. A fault if there was something to log and no log to be had.
     pub(crate) async fn finish(self) -> Result<String, Fault> {
-        let abort = self.copies.abort_handle();
-        // All processes of the job are dead, so the pipes end; a pipe handed to a stranger does not.
-        if tokio::time::timeout(Duration::from_secs(2), self.copies).await.is_err() {
-            abort.abort();
+        if let Some(copies) = self.copies {
+            // All processes of the job are dead, so the pipes end; a pipe handed to a stranger does not.
+            let _ = tokio::time::timeout(Duration::from_secs(2), copies).await;
         }
         self.log.lock().was_opened()?;
         let bytes: Vec<u8> = self.tail.lock().iter().copied().collect();

@@ -126,7 +126,7 @@ impl Reader {
             Kind::Reaction(reaction) => self.react(reaction, event).await,
             Kind::Worker(worker) if worker.wants(&event.event) => {
                 worker.work(event).await?;
-                self.commit_cursor(event.seq).await?;
+                self.commit_cursor(event.seq, false).await?;
                 Ok(true)
             }
             Kind::Worker(_) => Ok(false),
@@ -145,16 +145,18 @@ impl Reader {
         outcome.await.map_err(|e| as_fault(reaction.name, e))
     }
 
-    async fn commit_cursor(&self, seq: u64) -> Result<(), Fault> {
+    async fn commit_cursor(&self, seq: u64, may_be_lost: bool) -> Result<(), Fault> {
         let mut batch = Batch::new(Actor::System(self.kind.name().into()), domain::Timestamp::from_ms(0));
         batch.cursor = Some((self.kind.name().into(), seq));
+        batch.may_be_lost = may_be_lost;
         self.store.commit(batch).await.map(|_| ()).map_err(|e| as_fault(self.kind.name(), e))
     }
 
+    /// Of events that were none of the reader's business: to pass over them again costs nothing but time.
     async fn write_cursor(&self, written: u64) {
         let at = self.seat.at();
         if at > written
-            && let Err(fault) = self.commit_cursor(at).await
+            && let Err(fault) = self.commit_cursor(at, true).await
         {
             tracing::warn!(reader = self.kind.name(), %fault, "cursor not written; some events will be looked at again");
         }

@@ -16,7 +16,14 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_seen).with_target(false).init();
     // Two providers are compiled in by what the table library brings; one must be chosen before the first connection.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if !matches!(cli.command, cli::Command::Up { .. } | cli::Command::Demo { .. }) {
+        // A server that is up for one command leaves half of the machine to what it starts. Threads that hand each other short steps cost more
+        // than the steps.
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        threads.worker_threads((cpus / 2).max(1));
+    }
+    let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return ExitCode::from(cli::report(&error.into(), json)),
     };
