@@ -111,8 +111,7 @@ async fn copy(from: Option<Receiver>, to: Arc<Mutex<Log>>, tail: Option<Arc<Mute
     }
 }
 
-/// A log file of bounded length. It is there from the first byte on: many a step says nothing, and a file of its own costs as much as all
-/// else that is done for it.
+/// A log file of bounded length. It is there from the first byte on: many a step says nothing, and needs no file.
 struct Log {
     path: PathBuf,
     file: Option<File>,

@@ -1,7 +1,7 @@
 //! Micro-batching: requests that come close together are one call of the model, and get their own rows back.
 //!
-//! While all of a version's workers that are ready are busy, what comes meanwhile gathers, so an idle model answers at once; `wait` lets a first request wait
-//! for others besides. Only requests of the same columns and params are joined. Where a model refuses a joined call, each request is asked
+//! While all of a version's workers that are ready are busy, what comes meanwhile gathers, so an idle model answers at once; `wait` lets a
+//! first request wait for others besides. Only requests of the same columns and params are joined. Where a model refuses a joined call, each request is asked
 //! alone: nobody is refused for the row of another.
 
 use arrow::compute::concat_batches;
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_has_become_ready_is_asked_at_once() {
+    async fn a_worker_that_has_become_ready_is_asked_while_others_are_busy() {
         let (model, handle) = batched(8, 0, 2);
         *model.ready.lock() = Some(1);
         *model.takes.lock() = Duration::from_secs(3);

@@ -18,8 +18,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     if !matches!(cli.command, cli::Command::Up { .. } | cli::Command::Demo { .. }) {
-        // A server that is up for one command leaves half of the machine to what it starts. Threads that hand each other short steps cost more
-        // than the steps.
+        // A server that is up for one command leaves half of the machine to what it starts.
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         threads.worker_threads((cpus / 2).max(1));
     }

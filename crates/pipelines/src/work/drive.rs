@@ -78,14 +78,21 @@ impl Engine {
 
 impl Drive {
     async fn run(mut self) -> Result<(), Fault> {
+        let state = self.go_on().await;
+        // Also where something broke: what else was done stays done.
+        self.commit().await?;
+        self.engine.finish(&self.job, state?).await
+    }
+
+    /// Until nothing is left to do; how the run ended.
+    async fn go_on(&mut self) -> Result<RunState, Fault> {
         loop {
             if !self.is_cancelled && (self.job.run.cancel_asked || *self.cancelled.borrow()) {
                 self.is_cancelled = true;
                 self.schedule.cancel();
             }
             if let Some(state) = self.look() {
-                self.commit().await?;
-                return self.engine.finish(&self.job, state).await;
+                return Ok(state);
             }
             let has_ended = self.begin().await?;
             // What follows from an end that came at once may join its commit.
@@ -228,10 +235,6 @@ impl Drive {
         while let Some(done) = joined {
             outcome = outcome.and(self.take(done));
             joined = self.tasks.try_join_next();
-        }
-        if outcome.is_err() {
-            // What else was done stays done.
-            self.commit().await?;
         }
         outcome
     }
